@@ -1,0 +1,170 @@
+"""PostHog's own HogQL parser, loaded without PostHog, and guarded.
+
+Two packages give the same JSON tree: ``hogql-parser-rs`` (Python 3.12 and later, 18 microseconds a query) and
+``hogql-parser`` (C++; 6 to 10 ms a query, exponential on some nested calls, and it holds the interpreter's lock all
+the while). The Rust one is taken when it is there. Their trees differ in small things only: absent keys against
+``null`` or ``false``, and positions as ``{"offset": n}`` against ``{"line": ..., "column": ..., "offset": n}``.
+
+Text that would keep a parser busy is refused before it is parsed: by its length, its number of operators and the
+depth of its brackets. What still takes long is the business of whoever watches this process. Trees are cached by text
+and must not be changed.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import json
+import re
+import sys
+import threading
+import types
+from collections.abc import Callable
+from typing import Any
+
+MAX_LENGTH = 65_536
+"""Longest query text, in characters."""
+MAX_OPERATORS = 1_000
+"""Most infix operators: a chain of them takes a parser quadratic time (1,000 take about 0.7 s)."""
+MAX_DEPTH = {"hogql_parser_rs": 100, "hogql_parser": 30}
+"""Deepest nesting of brackets that a parser gets to see."""
+MAX_CALLS = {"hogql_parser_rs": 100, "hogql_parser": 8}
+"""Deepest nesting of calls: with the C++ parser, ``f(f(...))`` ten deep can take 100 seconds."""
+
+_QUOTES = "'`\"#"
+
+Node = dict[str, Any]
+
+_TOKEN = re.compile(
+    r"""'(?:[^'\\]|\\.|'')*'?          # a string, perhaps unclosed
+    |   `(?:[^`\\]|\\.|``)*`?|"(?:[^"\\]|\\.|"")*"?  # a quoted name
+    |   (?:--|//|\#)[^\n]*|/\*.*?\*/   # a comment
+    |   \w\(|[(\[{]|[)\]}]              # brackets, those of a call apart
+    |   \b(?:and|or|not|like|ilike|in|is|between|over)\b|->|\|\||::|[=<>!]+|[-+*/%?:~]  # operators
+    """,
+    re.VERBOSE | re.IGNORECASE | re.DOTALL,
+)
+
+
+class HogQLError(Exception):
+    """A query is refused, in PostHog's words.
+
+    Attributes:
+        message: What is wrong.
+        start: First character it concerns, from 0, or None.
+        end: The character after the last one, or None.
+        fix: Text that could stand there instead, or None.
+        code: The ``code`` of PostHog's error body.
+        hint: What else to do, or None.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        start: int | None = None,
+        end: int | None = None,
+        fix: str | None = None,
+        code: str = "invalid_input",
+        hint: str | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.start = start
+        self.end = end
+        self.fix = fix
+        self.code = code
+        self.hint = hint
+
+
+_lock = threading.Lock()
+
+
+@functools.cache
+def _library() -> types.ModuleType:
+    try:
+        return importlib.import_module("hogql_parser_rs")
+    except ImportError:
+        return _import_with_stubs("hogql_parser")
+
+
+def _import_with_stubs(name: str) -> types.ModuleType:
+    """Import the C++ parser, which wants three modules of PostHog's server and never touches them again.
+
+    PostHog's SDK has the same top name, so whatever was loaded under these names is put back.
+    """
+    names = ("posthog", "posthog.hogql", "posthog.hogql.errors")
+    before = {stub: sys.modules.get(stub) for stub in names}
+    try:
+        for stub in names:
+            sys.modules[stub] = types.ModuleType(stub)
+        return importlib.import_module(name)
+    finally:
+        for stub, module in before.items():
+            if module is None:
+                del sys.modules[stub]
+            else:
+                sys.modules[stub] = module
+
+
+def _guard(text: str, library: str) -> None:
+    if len(text) > MAX_LENGTH:
+        raise HogQLError(f"Query is too long: {len(text)} characters, at most {MAX_LENGTH} are accepted")
+    open_brackets: list[str] = []
+    operators = 0
+    for match in _TOKEN.finditer(text):
+        token = match[0]
+        if token[-1] in "([{" and token[0] not in _QUOTES:
+            open_brackets.append(token)
+            calls = sum(len(bracket) > 1 for bracket in open_brackets)
+            if len(open_brackets) > MAX_DEPTH[library] or calls > MAX_CALLS[library]:
+                raise HogQLError("Query is too deeply nested", match.start(), match.end())
+        elif token in ")]}":
+            del open_brackets[-1:]
+        elif token[0] not in _QUOTES and token[:2] not in ("--", "//", "/*"):
+            operators += 1
+            if operators > MAX_OPERATORS:
+                raise HogQLError(f"Query has more than {MAX_OPERATORS} operators", match.start(), match.end())
+
+
+def offset(position: Any) -> int | None:
+    """The character offset of a position in either parser's form."""
+    if isinstance(position, dict):
+        position = position.get("offset")
+    return position if isinstance(position, int) else None
+
+
+def _parse(text: str, function: str) -> Node:
+    with _lock:
+        library = _library()
+    _guard(text, library.__name__)
+    parse: Callable[[str], str] = getattr(library, function)
+    try:
+        tree: Node = json.loads(parse(text))
+    except RecursionError:
+        raise HogQLError("Query is too deeply nested") from None
+    if tree.get("error"):
+        message = str(tree.get("message"))
+        if "mismatched input '<EOF>'" in message:
+            message = "Unexpected end of query"
+        raise HogQLError(message, offset(tree.get("start")), offset(tree.get("end")))
+    return tree
+
+
+@functools.lru_cache(maxsize=512)
+def parse_select(text: str) -> Node:
+    """The tree of a query; shared, so not to be changed.
+
+    Raises:
+        HogQLError: The text is no HogQL query, or too big to be parsed.
+    """
+    return _parse(text, "parse_select_json")
+
+
+@functools.lru_cache(maxsize=512)
+def parse_expression(text: str) -> Node:
+    """The tree of one expression; shared, so not to be changed.
+
+    Raises:
+        HogQLError: The text is no HogQL expression, or too big to be parsed.
+    """
+    return _parse(text, "parse_expr_json")

@@ -1,0 +1,413 @@
+"""The query endpoint: runs HogQL on the engine, keeps answers, and runs queries in the background.
+
+A `Run` is one execution. A blocking one is executed by the thread of its request, an asynchronous one by a
+thread of its own; both can be cancelled by the caller's query id as long as they run. A finished asynchronous
+run is kept for twenty minutes for those who poll.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import threading
+import time
+import uuid
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta, timezone
+from typing import Any, Protocol
+
+from . import errors
+from .engine import EngineError, EngineResult
+from .errors import ApiError
+from .hogql import Translation, metadata, translate
+from .limits import Gate
+from .model import QueryRequest
+from .parser import HogQLError
+from .schema import Catalog, database_schema
+from .wire import Response
+
+__all__ = ["QueryService", "QuerySettings", "RunsSql"]
+
+CACHED_ANSWERS = 64
+_LOG = logging.getLogger(__name__)
+
+
+class RunsSql(Protocol):
+    """What the query endpoint needs of the engine."""
+
+    def run(self, sql: str, *, query_id: str, max_execution_time: float) -> EngineResult:
+        """Run one ClickHouse query."""
+
+    def cancel(self, query_id: str) -> bool:
+        """Stop a running query; False when there is none of that id."""
+
+
+@dataclass(frozen=True)
+class QuerySettings:
+    """Times of the query endpoint in seconds.
+
+    The defaults are PostHog Cloud's: 10 s for a blocking query with a personal key, 600 s in the background;
+    an answer is fresh for 6 hours (12 for ``lazy_async``); a finished run can be polled for 20 minutes.
+    """
+
+    blocking_seconds: float = 10.0
+    async_seconds: float = 600.0
+    fresh_seconds: float = 6 * 3600.0
+    lazy_seconds: float = 12 * 3600.0
+    keep_seconds: float = 20 * 60.0
+    cancel_seconds: float = 2.0
+
+
+@dataclass
+class Run:
+    """One execution of a query."""
+
+    query_id: str
+    asynchronous: bool = False
+    engine_id: str = field(default_factory=lambda: uuid.uuid4().hex)
+    start_time: datetime = field(default_factory=lambda: datetime.now(timezone.utc))
+    pickup_time: datetime | None = None
+    end_time: datetime | None = None
+    expires: float = float("inf")
+    cancelled: bool = False
+    finished: threading.Event = field(default_factory=threading.Event)
+    answer: dict[str, Any] | None = None
+    error: ApiError | None = None
+    progress: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class _Cached:
+    answer: dict[str, Any]
+    moment: float
+    data_version: int
+
+
+class QueryService:
+    """Answers ``POST``, ``GET`` and ``DELETE`` of ``/query/``.
+
+    Args:
+        engine: Runs the SQL.
+        catalog: Gives the project's catalog as it is now.
+        project_id: Shown in ``query_status.team_id``.
+        gate: Limits the queries that run at once.
+        settings: Times.
+        clock: Monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        engine: RunsSql,
+        catalog: Callable[[], Catalog],
+        *,
+        project_id: int = 1,
+        gate: Gate | None = None,
+        settings: QuerySettings | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._engine = engine
+        self._catalog = catalog
+        self._project_id = project_id
+        self._gate = gate or Gate(None)
+        self._settings = settings or QuerySettings()
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._cache: OrderedDict[str, _Cached] = OrderedDict()
+        self._data_version = 0
+        self._active: list[Run] = []
+        self._background: dict[str, Run] = {}
+
+    # ---------------------------------------------------------------------------------------- what is asked
+
+    def submit(self, body: Any) -> Response:
+        """Answer ``POST /query/``.
+
+        Raises:
+            ApiError: Whatever is wrong with the query or its execution.
+        """
+        request = QueryRequest.parse(body)
+        if request.kind == "DatabaseSchemaQuery":
+            return Response(200, database_schema(self._catalog()))
+        if request.kind == "HogQLMetadata":
+            query = request.query
+            found = metadata(query["query"], self._catalog(), values=query.get("globals") or {})
+            return Response(200, {**found, "query": query["query"]})
+        return self._submit_hogql(request)
+
+    def poll(self, query_id: str, *, show_progress: bool = False) -> Response:
+        """Answer ``GET /query/{id}/``.
+
+        Raises:
+            ApiError: 404 for an id that is unknown or expired.
+        """
+        with self._lock:
+            self._forget_expired()
+            run = self._background.get(query_id)
+        if run is None:
+            raise errors.not_found(f"Query {query_id} not found for team {self._project_id}")
+        status = self._status(run, with_progress=show_progress)
+        if not status["complete"]:
+            code = 202
+        elif not status["error"]:
+            code = 200
+        else:
+            code = 400 if status["error_message"] else 500
+        return Response(code, {"query_status": status})
+
+    def cancel(self, query_id: str, *, dequeue_only: bool = False) -> Response:
+        """Answer ``DELETE /query/{id}/``: stop what runs under this id, blocking or not."""
+        with self._lock:
+            runs = [run for run in self._active if run.query_id == query_id]
+        if not runs:
+            return Response(200, {"message": "Query already complete"})
+        if dequeue_only and all(run.pickup_time for run in runs):
+            return Response(200, {"message": "Query is already running, it was not cancelled"})
+        for run in runs:
+            self._stop(run)
+        return Response(200, {"message": "Query cancelled"})
+
+    def data_changed(self) -> None:
+        """Make every kept answer stale, because the tables hold new rows."""
+        with self._lock:
+            self._data_version += 1
+
+    def rows(self, hogql: str, values: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
+        """Run a HogQL query of the server's own and return its rows as dicts.
+
+        Raises:
+            ApiError: The query failed.
+        """
+        run = Run("")
+        translation, result = self._execute(run, {"query": hogql, "values": values or {}}, is_api_query=False)
+        return [dict(zip(translation.columns, row, strict=True)) for row in result.rows]
+
+    # ---------------------------------------------------------------------------------------- refresh modes
+
+    def _submit_hogql(self, request: QueryRequest) -> Response:
+        mode = request.refresh
+        key = self._cache_key(request.query)
+        query_id = request.query_id or uuid.uuid4().hex
+        if mode == "force_async":
+            return Response(202, {"query_status": self._status(self._start(query_id, request.query, key))})
+        cached, is_fresh = (None, False) if mode == "force_blocking" else self._cached(key, lazy=mode == "lazy_async")
+        if cached and is_fresh:
+            return Response(200, cached)
+        if mode == "async_except_on_cache_miss":
+            mode = "async" if cached else "blocking"
+        if mode in ("async", "lazy_async"):
+            status = self._status(self._start(query_id, request.query, key))
+            return Response(202, {**(cached or {"cache_key": key}), "query_status": status})
+        return Response(200, self._finish(Run(query_id), request.query, key))
+
+    def _cache_key(self, query: Mapping[str, Any]) -> str:
+        asked = {name: value for name, value in query.items() if name not in ("name", "tags", "version", "response")}
+        text = json.dumps(asked, sort_keys=True)
+        return f"cache_{self._project_id}_{hashlib.sha256(text.encode()).hexdigest()[:32]}"
+
+    def _cached(self, key: str, *, lazy: bool) -> tuple[dict[str, Any] | None, bool]:
+        with self._lock:
+            entry = self._cache.get(key)
+            data_version = self._data_version
+        if entry is None:
+            return None, False
+        limit = self._settings.lazy_seconds if lazy else self._settings.fresh_seconds
+        is_fresh = entry.data_version == data_version and self._clock() - entry.moment < limit
+        return {**entry.answer, "is_cached": True}, is_fresh
+
+    def _keep(self, key: str, answer: dict[str, Any], data_version: int) -> None:
+        with self._lock:
+            self._cache[key] = _Cached(answer, self._clock(), data_version)
+            self._cache.move_to_end(key)
+            while len(self._cache) > CACHED_ANSWERS:
+                self._cache.popitem(last=False)
+
+    # -------------------------------------------------------------------------------------------- execution
+
+    def _start(self, query_id: str, query: Mapping[str, Any], key: str) -> Run:
+        """Start a run in the background; a run of the same id is replaced."""
+        run = Run(query_id, asynchronous=True)
+        with self._lock:
+            self._forget_expired()
+            self._background[query_id] = run
+            self._active.append(run)
+        threading.Thread(target=self._work, args=(run, query, key), daemon=True, name=f"query-{query_id[:32]}").start()
+        return run
+
+    def _work(self, run: Run, query: Mapping[str, Any], key: str) -> None:
+        try:
+            run.answer = self._finish(run, query, key)
+        except ApiError as error:
+            run.error = error
+        except Exception:
+            _LOG.exception("query %s failed", run.query_id)
+            run.error = errors.internal()
+        finally:
+            run.end_time = datetime.now(timezone.utc)
+            run.expires = self._clock() + self._settings.keep_seconds
+            run.finished.set()
+
+    def _finish(self, run: Run, query: Mapping[str, Any], key: str) -> dict[str, Any]:
+        """Execute a run and return PostHog's answer, which is kept for the next caller."""
+        with self._lock:
+            if not run.asynchronous:
+                self._active.append(run)
+            data_version = self._data_version
+        try:
+            started = self._clock()
+            translation, result = self._execute(run, query)
+        finally:
+            with self._lock:
+                self._active.remove(run)
+            if not run.asynchronous:
+                run.finished.set()
+        run.progress = {
+            "rows_read": result.rows_read,
+            "bytes_read": result.bytes_read,
+            "estimated_rows_total": result.rows_read,
+            "time_elapsed": result.elapsed,
+            "active_cpu_time": 0,
+        }
+        answer = self._answer(query, translation, result, key, self._clock() - started)
+        self._keep(key, answer, data_version)
+        return answer
+
+    def _execute(
+        self, run: Run, query: Mapping[str, Any], *, is_api_query: bool = True
+    ) -> tuple[Translation, EngineResult]:
+        seconds = self._settings.async_seconds if run.asynchronous else self._settings.blocking_seconds
+        try:
+            translation = translate(
+                query["query"],
+                self._catalog(),
+                values=query.get("values"),
+                filters=query.get("filters"),
+                variables=query.get("variables"),
+                is_api_query=is_api_query,
+            )
+            with self._gate.slot():
+                run.pickup_time = datetime.now(timezone.utc)
+                if run.cancelled:
+                    raise errors.from_engine("QUERY_WAS_CANCELLED", "")
+                return translation, self._engine.run(
+                    translation.sql, query_id=run.engine_id, max_execution_time=seconds
+                )
+        except HogQLError as error:
+            raise self._refused(error, query) from error
+        except EngineError as error:
+            raise errors.from_engine(error.name, error.message) from error
+
+    def _refused(self, error: HogQLError, query: Mapping[str, Any]) -> ApiError:
+        """Return the 400 of a HogQL error, with the positions and fixes that PostHog gives."""
+        found = metadata(query["query"], self._catalog(), values=query.get("values"))
+        # The check knows nothing of filters and variables: what was really wrong is what is reported.
+        problem = {"message": error.message, "start": error.start, "end": error.end, "fix": error.fix}
+        found = {**found, "isValid": False, "errors": [problem]}
+        lines = [error.message]
+        if error.hint:
+            lines.append(f"Hint: {error.hint}")
+        if found.get("table_names"):
+            lines.append(f"Tables referenced: {', '.join(found['table_names'])}")
+        return ApiError(400, "validation_error", error.code, "\n".join(lines), extra={"hogql_metadata": found})
+
+    def _stop(self, run: Run) -> None:
+        """Stop a run that may be on its way to the engine, in it, or out of it."""
+        run.cancelled = True
+        deadline = self._clock() + self._settings.cancel_seconds
+        while not self._engine.cancel(run.engine_id) and self._clock() < deadline:
+            if run.finished.wait(0.02):
+                return
+
+    def _forget_expired(self) -> None:
+        now = self._clock()
+        for query_id in [name for name, run in self._background.items() if run.expires <= now]:
+            del self._background[query_id]
+
+    # ---------------------------------------------------------------------------------------------- answers
+
+    def _answer(
+        self,
+        query: Mapping[str, Any],
+        translation: Translation,
+        result: EngineResult,
+        key: str,
+        seconds: float,
+    ) -> dict[str, Any]:
+        now = datetime.now(timezone.utc)
+        rows, limit = result.rows, translation.limit
+        is_cut = translation.paginated and limit is not None and len(rows) > limit
+        return {
+            "results": rows[:limit] if is_cut else rows,
+            "columns": list(translation.columns),
+            "types": [[name, kind] for name, (_, kind) in zip(translation.columns, result.columns, strict=True)],
+            "hasMore": is_cut if translation.paginated else None,
+            "limit": limit if translation.paginated else None,
+            "offset": 0 if translation.paginated else None,
+            "query": query["query"],
+            "hogql": translation.hogql,
+            "clickhouse": translation.sql,
+            "timings": [
+                {"k": "./clickhouse_execute", "t": round(result.elapsed, 6)},
+                {"k": ".", "t": round(seconds, 6)},
+            ],
+            "error": None,
+            "explain": None,
+            "metadata": None,
+            "modifiers": query.get("modifiers") or {},
+            "resolved_date_range": None,
+            "is_cached": False,
+            "cache_key": key,
+            "cache_target_age": _iso(now + timedelta(seconds=self._settings.fresh_seconds)),
+            "last_refresh": _iso(now),
+            "next_allowed_client_refresh": _iso(now + timedelta(minutes=1)),
+            "calculation_trigger": None,
+            "query_metadata": None,
+            "timezone": self._catalog().timezone,
+            "query_status": None,
+            "warnings": None,
+        }
+
+    def _status(self, run: Run, *, with_progress: bool = False) -> dict[str, Any]:
+        complete = run.finished.is_set()
+        error = run.error if complete else None
+        # PostHog shows the text of an error that the caller can act on, and hides its own failures.
+        is_shown = error is not None and error.status != 500
+        return {
+            "id": run.query_id,
+            "team_id": self._project_id,
+            "query_async": True,
+            "complete": complete,
+            "error": error is not None,
+            "error_message": error.detail if error and is_shown else None,
+            "results": run.answer if complete else None,
+            "start_time": _iso(run.start_time),
+            "pickup_time": _iso(run.pickup_time),
+            "end_time": _iso(run.end_time),
+            "expiration_time": _iso(run.end_time and run.end_time + timedelta(seconds=self._settings.keep_seconds)),
+            "query_progress": self._progress(run) if with_progress else None,
+            "task_id": run.engine_id,
+            "labels": None,
+            "insight_id": None,
+            "dashboard_id": None,
+        }
+
+    def _progress(self, run: Run) -> dict[str, Any]:
+        """Return how far a run is: by its own account once it has ended, by the engine's processes before."""
+        if run.progress is None and not run.finished.is_set():
+            sql = (
+                "SELECT read_rows AS rows_read, read_bytes AS bytes_read, "
+                "total_rows_approx AS estimated_rows_total, elapsed AS time_elapsed, "
+                "ProfileEvents['OSCPUVirtualTimeMicroseconds'] AS active_cpu_time "
+                f"FROM system.processes WHERE Settings['log_comment'] = '{run.engine_id}'"
+            )
+            result = self._engine.run(sql, query_id=uuid.uuid4().hex, max_execution_time=2.0)
+            if result.rows:
+                return dict(zip((name for name, _ in result.columns), result.rows[0], strict=True))
+        nothing = ("rows_read", "bytes_read", "estimated_rows_total", "time_elapsed", "active_cpu_time")
+        return run.progress or dict.fromkeys(nothing, 0)
+
+
+def _iso(moment: datetime | None) -> str | None:
+    return moment.isoformat().replace("+00:00", "Z") if moment else None

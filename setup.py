@@ -1,0 +1,84 @@
+"""Package metadata; tool settings are in pyproject.toml."""
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+here = Path(__file__).parent
+version = re.search(r'__version__ = "([^"]+)"', (here / "posthog_driver" / "_version.py").read_text()).group(1)
+
+# The engine and the parsers have wheels for Linux (glibc) and macOS; elsewhere pip would find an unrelated old package.
+not_windows = "sys_platform != 'win32'"
+local = [
+    f"chdb-core>=26.1,<27; {not_windows}",
+    # PostHog's own HogQL parser: the Rust one needs Python 3.12, the C++ one has wheels for the versions before.
+    f"hogql-parser-rs>=1.3.57,<1.4; python_version >= '3.12' and {not_windows}",
+    f"hogql-parser>=1.3.40,<1.4; python_version < '3.12' and {not_windows}",
+]
+fast = ["msgspec>=0.18.6"]
+test = [
+    "coverage[toml]>=7.10",
+    "hypothesis>=6.100",
+    "jsonschema>=4.20",
+    "pytest>=8.0",
+    "pytest-cov>=5.0",
+    "responses>=0.25",
+]
+dev = [
+    *test,
+    "build>=1.0",
+    "mypy>=1.11",
+    "pre-commit>=3.5",
+    "ruff>=0.9",
+    "types-requests>=2.32",
+]
+
+setup(
+    name="posthog-driver",
+    version=version,
+    description="Answers out of PostHog: a synchronous Python client for HogQL queries, discovery, capture and the REST API",
+    long_description=(here / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    author="PostHog driver contributors",
+    url="https://github.com/posthog/posthog-driver",
+    project_urls={
+        "Changelog": "https://github.com/posthog/posthog-driver/blob/main/CHANGELOG.md",
+        "Source": "https://github.com/posthog/posthog-driver",
+    },
+    license="MIT",
+    license_files=["LICENSE"],
+    packages=find_packages(include=["posthog_driver", "posthog_driver.*"]),
+    package_data={"posthog_driver": ["py.typed"]},
+    python_requires=">=3.10",
+    install_requires=[
+        "requests>=2.32.3",
+        "python-dotenv>=1.0",
+        # requests brings urllib3 in any version; 2.7 is the first without the decompression bombs of 2025 and 2026.
+        "urllib3>=2.7,<3",
+    ],
+    extras_require={
+        "local": local,
+        "fast": fast,
+        "test": [*test, *local, *fast],
+        "dev": [*dev, *local, *fast],
+        "all": [*local, *fast],
+    },
+    entry_points={"console_scripts": ["posthog-driver = posthog_driver.cli:main"]},
+    classifiers=[
+        "Development Status :: 4 - Beta",
+        "Intended Audience :: Developers",
+        "Intended Audience :: Science/Research",
+        "Operating System :: OS Independent",
+        "Programming Language :: Python :: 3",
+        "Programming Language :: Python :: 3 :: Only",
+        "Programming Language :: Python :: 3.10",
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Programming Language :: Python :: 3.13",
+        "Topic :: Database :: Front-Ends",
+        "Topic :: Software Development :: Libraries :: Python Modules",
+        "Typing :: Typed",
+    ],
+    keywords="posthog hogql analytics query client agent claude",
+)
