@@ -24,6 +24,7 @@ test = [
     "pytest>=8.0",
     "pytest-cov>=5.0",
     "responses>=0.25",
+    "trustme>=1.2",
 ]
 dev = [
     *test,

@@ -26,13 +26,19 @@ _REMEDIES = {
     404: "There is no such project or object for this key: check POSTHOG_PROJECT_ID, the region and the path.",
     408: "PostHog did not receive the request in time.",
     413: "The request is too large: send less at once.",
-    429: "Too many requests, or too many queries at once: wait, spread the load, or lower rate_limit_per_minute.",
+    429: "Too many requests, or too many queries at once: wait, spread the load, or lower the client's own limits.",
+}
+_INGEST_REMEDIES = {
+    401: "The project token is missing or wrong: check POSTHOG_PROJECT_API_KEY (phc_...) and capture_url's region.",
+    403: "The project token may not do this: check POSTHOG_PROJECT_API_KEY (phc_...) and capture_url's region.",
+    404: "There is no such endpoint: check capture_url.",
 }
 _QUERY_REMEDIES = {
     504: "The query ran longer than PostHog allows: narrow the time range, select less, or aggregate more.",
     512: "PostHog estimates that the query would take too long: narrow the time range or filter more.",
     513: "The query needs too much memory: narrow the time range, group by fewer values, or avoid joins.",
 }
+_FAILED_RUN_REMEDY = "The query failed while it ran, and the same one will likely fail again: change it."
 _SERVER_REMEDY = "PostHog is in trouble; this usually passes. See https://status.posthog.com."
 _FORMAT_REMEDY = "This is no answer of PostHog's API: check api_url, proxies and sign-in pages in between."
 
@@ -52,14 +58,17 @@ def error_from_answer(
     words = server_words(answer.data, answer.text)
     metadata = find_metadata(answer.data)
     trouble = (metadata.get("errors") or [{}])[0]
+    fix = _fix(trouble)
+    failed_run = query and _is_failed_run(answer.data)
     said = f': "{words}"' if words else " without a word"
     lines = [
-        f"PostHog answered {answer.status} to {request.method} {request.path} ({tried}, {answer.elapsed:.1f} s){said}",
-        _remedy(answer, query),
+        f"PostHog answered {answer.status} to {request.method} {request.path} ({tried}, {answer.elapsed:.1f} s)"
+        + said.replace("\n", "\n    "),
+        _FAILED_RUN_REMEDY if failed_run else _remedy(answer, request.scope),
     ]
-    if trouble.get("fix"):
-        lines.append(f"PostHog would accept here: {trouble['fix']}")
-    kind = QueryError if query and _is_failed_run(answer.data) else class_for_status(answer.status, query=query)
+    if fix:
+        lines.append(f"PostHog would accept here: {_cut(fix, 500)}")
+    kind = QueryError if failed_run else class_for_status(answer.status, query=query)
     return kind(
         "\n  ".join(lines),
         status=answer.status,
@@ -70,7 +79,7 @@ def error_from_answer(
         scope=_missing_scope(words),
         position=_number(trouble.get("start")),
         end=_number(trouble.get("end")),
-        fix=_text(trouble.get("fix")),
+        fix=fix,
         hint=_hint(words, metadata),
     )
 
@@ -113,11 +122,10 @@ def _is_failed_run(data: Any) -> bool:
     return isinstance(status, dict) and bool(status.get("error"))
 
 
-def _remedy(answer: ApiResponse, query: bool) -> str:
-    if answer.status in _REMEDIES:
-        return _REMEDIES[answer.status]
-    if query and answer.status in _QUERY_REMEDIES:
-        return _QUERY_REMEDIES[answer.status]
+def _remedy(answer: ApiResponse, scope: str) -> str:
+    own = {"query": _QUERY_REMEDIES, "ingest": _INGEST_REMEDIES}.get(scope, {})
+    if found := own.get(answer.status) or _REMEDIES.get(answer.status):
+        return found
     if 300 <= answer.status < 400:
         target = _cut(str(answer.headers.get("Location") or "nowhere"))
         return f"It redirects to {target}; redirects are not followed, as they could carry a key away. Check api_url."
@@ -130,18 +138,18 @@ def _plain(text: str | None) -> str | None:
     """Return the readable part of a body that is not JSON: of HTML the title, or the text without tags."""
     if not text:
         return None
-    title = re.search(r"<title[^>]*>([^<]{1,300})", text, re.IGNORECASE)
+    title = re.search(r"<title[^>]{0,300}>([^<]{1,300})", text, re.IGNORECASE)
     if title:
-        return f"(HTML) {title.group(1).strip()}"
+        return f"(HTML) {' '.join(title.group(1).split())}"
     if re.match(r"\s*<(?:!doctype|html|head|body)\b", text, re.IGNORECASE):
         text = "(HTML) " + re.sub(r"<[^>]{0,1000}>", " ", text)
     return " ".join(text.split())
 
 
-def _cut(text: str) -> str:
-    if len(text) <= _MOST_WORDS:
+def _cut(text: str, most: int = _MOST_WORDS) -> str:
+    if len(text) <= most:
         return text
-    return f"{text[:_MOST_WORDS]}... ({len(text) - _MOST_WORDS:,} more characters not shown)"
+    return f"{text[:most]}... ({len(text) - most:,} more characters not shown)"
 
 
 def _missing_scope(words: str | None) -> str | None:
@@ -157,6 +165,12 @@ def _hint(words: str | None, metadata: dict[str, Any]) -> str | None:
     notices = metadata.get("notices")
     first = notices[0] if isinstance(notices, list) and notices else None
     return _text(first.get("message")) if isinstance(first, dict) else None
+
+
+def _fix(trouble: dict[str, Any]) -> str | None:
+    """Return the text that PostHog would accept; what starts with ``ai_prompt:`` is meant for its own assistant."""
+    fix = _text(trouble.get("fix"))
+    return None if fix is None or fix.startswith("ai_prompt:") else fix
 
 
 def _text(value: Any) -> str | None:

@@ -5,6 +5,7 @@ Data is not to be trusted: wherever a terminal may show it, what the terminal wo
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
 import shutil
@@ -23,8 +24,9 @@ _NARROWEST = 8
 
 
 def say(text: str) -> None:
-    """Write one line to standard error, without secrets."""
-    print(f"posthog-driver: {one_line(redact(text))}", file=sys.stderr)
+    """Write one line to standard error, without secrets; that nobody reads it there is no failure."""
+    with contextlib.suppress(OSError):
+        print(f"posthog-driver: {one_line(redact(text))}", file=sys.stderr, flush=True)
 
 
 def note(text: str) -> None:

@@ -24,9 +24,9 @@ from typing import TYPE_CHECKING, Any
 import requests
 from requests.adapters import DEFAULT_CA_BUNDLE_PATH, HTTPAdapter
 from requests.cookies import RequestsCookieJar
-from requests.structures import CaseInsensitiveDict
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.poolmanager import ProxyManager
 
 if TYPE_CHECKING:
     import socket
@@ -141,7 +141,9 @@ class PoolAdapter(HTTPAdapter):
 
     def proxy_manager_for(self, proxy: str, **proxy_kwargs: Any) -> PoolManager:
         manager: PoolManager = super().proxy_manager_for(proxy, **proxy_kwargs)
-        manager.pool_classes_by_scheme = _POOLS
+        # The manager of SOCKS proxies brings connections of its own, which know how to reach the proxy.
+        if isinstance(manager, ProxyManager):
+            manager.pool_classes_by_scheme = _POOLS
         return manager
 
     def renew(self) -> None:
@@ -178,12 +180,20 @@ class PoolAdapter(HTTPAdapter):
             pool["ssl_context"] = self._context(verify)
         return attributes
 
+    def request_url(self, request: requests.PreparedRequest, proxies: Any) -> str:
+        """Return what stands in the request line: without a proxy, the path."""
+        if proxies:
+            return str(super().request_url(request, proxies))
+        return "/" + (request.url or "").split("/", 3)[3]
+
     def build_response(self, req: requests.PreparedRequest, resp: Any) -> requests.Response:
         """Wrap urllib3's answer, without looking for cookies."""
         response = requests.Response()
         response.status_code = resp.status
         response.reason = resp.reason
-        response.headers = CaseInsensitiveDict(resp.headers)
+        # urllib3's own mapping ignores case too; copying it into requests' one takes as long as parsing the answer.
+        headers: Any = resp.headers
+        response.headers = headers
         response.url = req.url or ""
         response.raw = resp
         response.request = req

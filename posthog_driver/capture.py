@@ -9,6 +9,7 @@ from __future__ import annotations
 import datetime
 import logging
 import math
+import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from posthog_driver._codec import encode
@@ -190,8 +191,17 @@ def _event(event: Mapping[str, Any], now: float) -> dict[str, Any]:
         "distinct_id": _distinct_id(event.get("distinct_id")),
         "properties": _clean(dict(properties or {}), "properties"),
         "timestamp": _timestamp(event.get("timestamp"), now),
-        "uuid": str(event.get("uuid") or new_uuid()),
+        "uuid": _uuid(event.get("uuid")),
     }
+
+
+def _uuid(value: Any) -> str:
+    """Return the event's own uuid, or a new one; PostHog refuses a whole batch for one that is none."""
+    if value is None:
+        return new_uuid()
+    if not re.fullmatch(r"[0-9a-f]{8}(-?[0-9a-f]{4}){3}-?[0-9a-f]{12}", str(value), re.IGNORECASE):
+        raise ValidationError(f"{str(value)[:40]!r} is no uuid. Nothing was sent.")
+    return str(value)
 
 
 def _distinct_id(value: Any) -> str:
@@ -202,18 +212,22 @@ def _distinct_id(value: Any) -> str:
 
 
 def _timestamp(value: Any, now: float) -> str:
-    """Return ISO 8601 in UTC; a naive datetime is local time, as everywhere in Python, text without a zone is UTC."""
+    """Return ISO 8601 in UTC; what has no zone is UTC."""
     if value is None:
         return datetime.datetime.fromtimestamp(now, datetime.timezone.utc).isoformat()
     if isinstance(value, datetime.datetime):
-        return value.astimezone(datetime.timezone.utc).isoformat()
+        moment = value
+    else:
+        try:
+            moment = datetime.datetime.fromisoformat(str(value).strip().replace("Z", "+00:00").replace("z", "+00:00"))
+        except ValueError:
+            raise ValidationError(f"timestamp {str(value)[:40]!r} is no ISO 8601 time. Nothing was sent.") from None
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=datetime.timezone.utc)
     try:
-        parsed = datetime.datetime.fromisoformat(str(value).strip().replace("Z", "+00:00").replace("z", "+00:00"))
-    except ValueError:
-        raise ValidationError(f"timestamp {str(value)[:40]!r} is no ISO 8601 time. Nothing was sent.") from None
-    if parsed.tzinfo is None:
-        parsed = parsed.replace(tzinfo=datetime.timezone.utc)
-    return parsed.astimezone(datetime.timezone.utc).isoformat()
+        return moment.astimezone(datetime.timezone.utc).isoformat()
+    except (OverflowError, ValueError):
+        raise ValidationError(f"timestamp {str(value)[:40]!r} is no moment in UTC. Nothing was sent.") from None
 
 
 def _clean(value: Any, where: str, depth: int = 0) -> Any:
@@ -228,7 +242,10 @@ def _clean(value: Any, where: str, depth: int = 0) -> Any:
         logger.warning("%s is %s, which JSON does not know: sent as null", where, value)
         return None
     if hasattr(value, "keys"):
-        return {str(name): _clean(value[name], f"{where}.{name}", depth + 1) for name in value.keys()}  # noqa: SIM118
+        names = list(value.keys())
+        if len(set(map(str, names))) < len(names):
+            raise ValidationError(f"{where[:60]} has two names that are the same text. Nothing was sent.")
+        return {str(name): _clean(value[name], f"{where}.{name}", depth + 1) for name in names}
     if isinstance(value, (list, tuple, set, frozenset)):
         return [_clean(item, f"{where}[{number}]", depth + 1) for number, item in enumerate(value)]
     if isinstance(value, (datetime.datetime, datetime.date)):

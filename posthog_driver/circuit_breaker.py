@@ -270,7 +270,7 @@ class CircuitBreaker:
         return number
 
     def _refusal(self) -> CircuitBreakerOpen:
-        wait = self.retry_after
+        wait = max(0.0, self._probe_due - self._monotonic())
         state = "a probe is under way, another is" if self._probe else "a probe is"
         return CircuitBreakerOpen(
             f"Circuit breaker {self.name!r} is open after {self._failures} failures in a row: nothing was "

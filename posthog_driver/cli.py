@@ -188,9 +188,9 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _common_options() -> argparse.ArgumentParser:
+def _common_options() -> _Parser:
     """The options that may stand before and after the command; `_run` gives them their defaults."""
-    common = argparse.ArgumentParser(add_help=False, argument_default=argparse.SUPPRESS, allow_abbrev=False)
+    common = _Parser(add_help=False, argument_default=argparse.SUPPRESS, allow_abbrev=False)
     group = common.add_argument_group("common options")
     group.add_argument("--api-url", metavar="URL", help="app host (default: POSTHOG_API_URL)")
     group.add_argument("--project-id", metavar="ID", help="project (default: POSTHOG_PROJECT_ID)")
@@ -204,9 +204,12 @@ def _common_options() -> argparse.ArgumentParser:
 
 
 def _seconds(text: str) -> float:
-    seconds = float(text)
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
     if not 0 < seconds < math.inf:
-        raise argparse.ArgumentTypeError(f"{text} is not a positive number of seconds")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a positive number of seconds")
     return seconds
 
 
@@ -245,12 +248,7 @@ def _heard(level: str | None, heard: Callable[[str], None] | None = None) -> Ite
     """Log from ``level`` on; without one, warnings are notes. ``heard`` gets the warnings in either case."""
     if level is not None:
         configure_logging(level, json=False)
-    elif heard is None:
-        heard = note
-    if heard is None:
-        yield
-        return
-    handler = _Notes(heard)
+    handler = _Notes(heard or note) if heard or level is None else logging.NullHandler()
     get_logger().addHandler(handler)
     try:
         yield

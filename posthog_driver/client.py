@@ -7,26 +7,34 @@ is made of, and `PostHogClient.query` answers HogQL with rows.
 from __future__ import annotations
 
 import datetime
-import json as json_codec
 import logging
 from typing import TYPE_CHECKING, Any
 
 from posthog_driver._clock import SystemClock
 from posthog_driver._models import ApiRequest
+from posthog_driver._redaction import forget_secret, redact, register_secret
 from posthog_driver.capture import parse_flag, plan_batches, plan_event, plan_flag, report_quota
 from posthog_driver.circuit_breaker import CircuitBreaker
 from posthog_driver.config import PostHogConfig
 from posthog_driver.endpoints import QueryOptions, Runner, plan_query, run_query
-from posthog_driver.exceptions import AuthorizationError, PostHogError, ResponseFormatError, ValidationError
-from posthog_driver.logging_config import forget_secret, redact, register_secret
-from posthog_driver.query_builder import QueryBuilder, quote_path
+from posthog_driver.exceptions import (
+    AuthorizationError,
+    CircuitBreakerOpen,
+    ConnectionError,
+    PostHogError,
+    RateLimitError,
+    ResponseFormatError,
+    ValidationError,
+)
+from posthog_driver.paging import iter_pages
 from posthog_driver.rate_limiter import Gate, RateLimiter, RateLimits
+from posthog_driver.resources import checked_path, cohort_body, insight_body, is_within, person_filters, to_moment
 from posthog_driver.retry import RetryBudget, RetryPolicy
 from posthog_driver.schema import Schema
 from posthog_driver.transport import Host, Layers, Transport, judge
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from types import TracebackType
 
     import requests
@@ -38,7 +46,6 @@ if TYPE_CHECKING:
 __all__ = ["Client", "PostHogClient"]
 
 _HEALTH_SECONDS = 5.0
-_PAGE = 100
 _EVENT_COLUMNS = ("uuid", "event", "properties", "timestamp", "distinct_id", "person_id")
 _MOST_ROWS = 50_000
 
@@ -128,7 +135,7 @@ class PostHogClient:
         self.circuit_breaker = CircuitBreaker(name="posthog_api", classify=judge, clock=clock)
         self._transport = self._wire(clock, rate_limiter)
         self._runner = Runner(clock, self._transport.cancel, max(config.max_retries, 1))
-        self._schema = Schema(self._carry, self._runner, self.project_id)
+        self._schema = Schema(self._carry, self._runner, self.project_id, config.total_timeout)
         self._base = f"/api/projects/{self.project_id}"
 
     def _wire(self, clock: Clock, rate_limiter: Limiter | None) -> Transport:
@@ -222,12 +229,10 @@ class PostHogClient:
             client.query("SELECT count() AS n FROM events WHERE event = {event}", {"event": "$pageview"})
 
         Args:
-            hogql: Query text with ``{name}`` placeholders. Without a LIMIT PostHog returns 100 rows; it never returns
-            more than
-                50,000. A cut result has ``truncated`` set, and a warning is logged.
-            values: One value per placeholder: text, numbers, booleans, None, lists, dates (bound as ISO 8601 text:
-            wrap the
-                placeholder as ``toDateTime({since})``).
+            hogql: Query text with ``{name}`` placeholders. Without a LIMIT PostHog returns 100 rows, and never more
+                than 50,000. A cut result has ``truncated`` set, and a warning is logged.
+            values: One value per placeholder: text, numbers, booleans, None, lists, dates. A datetime is bound as ISO
+                8601 text in UTC (a naive one is taken for UTC): write ``toDateTime({since})``.
             fresh: Compute anew instead of taking PostHog's cache.
             name: Label in PostHog's query log, up to 128 characters.
             filters: For ``{filters}`` in the text.
@@ -306,7 +311,7 @@ class PostHogClient:
             event: Name of the event.
             distinct_id: Id of the user.
             properties: JSON-compatible; NaN becomes null, which is logged.
-            timestamp: When it happened; now if None. A naive datetime is local time.
+            timestamp: When it happened; now if None. What has no zone is UTC.
             timeout: Seconds for one attempt.
 
         Returns:
@@ -324,7 +329,7 @@ class PostHogClient:
 
         Args:
             events: Dicts with ``event``, ``distinct_id`` and optionally ``properties``, ``timestamp``, ``uuid``; not
-            changed.
+                changed. Give each a ``uuid`` if you may have to send it again: PostHog keeps one of the same uuid.
             timeout: Seconds for one attempt.
 
         Returns:
@@ -342,7 +347,9 @@ class PostHogClient:
                 limited += report_quota(self._carry(batch.request))
             except PostHogError as error:
                 total = sum(item.events for item in batches)
-                error.args = (f"{error}\n  {sent} of {total} events were accepted before this; send the rest again.",)
+                passes = isinstance(error, (ConnectionError, RateLimitError, CircuitBreakerOpen))
+                advice = "send the rest again" if passes else "mend the rest before sending it"
+                error.args = (f"{error}\n  {sent} of {total} events were accepted before this: {advice}.",)
                 raise
             sent += batch.events
         return {"success": True, "events": sent, "requests": len(batches), "quota_limited": sorted(set(limited))}
@@ -388,12 +395,14 @@ class PostHogClient:
             limit: Most rows, up to 50,000.
             timeout: Seconds for one attempt.
         """
+        from posthog_driver.query_builder import QueryBuilder  # loaded on first use, as few programs build queries
+
         builder = QueryBuilder().select(*_EVENT_COLUMNS).from_("events").order_by("timestamp", "DESC").limit(limit)
         conditions = (
             ("event", "=", event_name),
             ("distinct_id", "=", distinct_id),
-            ("timestamp", ">", _moment(after, "after")),
-            ("timestamp", "<", _moment(before, "before")),
+            ("timestamp", ">", to_moment(after, "after")),
+            ("timestamp", "<", to_moment(before, "before")),
         )
         for field, operator, value in conditions:
             if value is not None:
@@ -420,9 +429,13 @@ class PostHogClient:
             properties_filter: Property name to the value it must have (a list: one of them).
             timeout: Seconds for one attempt.
         """
+        from posthog_driver.query_builder import QueryBuilder, quote_path
+
         builder = QueryBuilder().select(*_EVENT_COLUMNS).from_("events")
-        builder.where("timestamp", ">=", _moment(start_date, "start_date"))
-        builder.where("timestamp", "<", _moment(end_date, "end_date"))
+        for operator, value, name in ((">=", start_date, "start_date"), ("<", end_date, "end_date")):
+            if value is None:
+                raise ValidationError(f"export_events needs {name}. Nothing was sent.")
+            builder.where("timestamp", operator, to_moment(value, name))
         if event_names is not None:
             builder.where("event", "IN", list(event_names))
         for name, value in (properties_filter or {}).items():
@@ -448,21 +461,17 @@ class PostHogClient:
             limit: Most persons; pages are followed.
             timeout: Seconds for one attempt.
         """
-        path = f"{self._base}/persons/"
-        if cohort_id is not None:
-            if not isinstance(cohort_id, int) or isinstance(cohort_id, bool):
-                raise ValidationError(f"cohort_id is a whole number, not {cohort_id!r:.40}. Nothing was sent.")
-            path = f"{self._base}/cohorts/{cohort_id}/persons/"
-        params: dict[str, Any] = {"search": search}
-        if properties is not None:
-            params["properties"] = json_codec.dumps(_property_filters(properties))
-        return list(self._pages(path, params, limit, timeout))
+        if cohort_id is not None and type(cohort_id) is not int:
+            raise ValidationError(f"cohort_id is a whole number, not {cohort_id!r:.40}. Nothing was sent.")
+        params = {"search": search, "properties": None if properties is None else person_filters(properties)}
+        entity = "persons" if cohort_id is None else f"cohorts/{cohort_id}/persons"
+        return self._list(entity, timeout, params, limit)
 
     # --- entities -----------------------------------------------------------------------------------------------------
 
     def get_cohorts(self, search: str | None = None, *, timeout: float | None = None) -> list[dict[str, Any]]:
         """Return all cohorts, or those with ``search`` in their name (in any case)."""
-        found = self._pages(f"{self._base}/cohorts/", {}, None, timeout)
+        found = self._list("cohorts", timeout)
         return [item for item in found if search is None or search.lower() in str(item.get("name", "")).lower()]
 
     def create_cohort(
@@ -474,10 +483,7 @@ class PostHogClient:
         timeout: float | None = None,
     ) -> dict[str, Any]:
         """Create a cohort and return it. Retried only when it certainly was not created."""
-        body: dict[str, Any] = {"name": name, "description": description, "is_static": False}
-        if filters is not None:
-            body["filters"] = dict(filters)
-        return self._create("cohorts", body, timeout)
+        return self._create("cohorts", cohort_body(name, description, filters), timeout)
 
     def get_insights(
         self, insight_type: str | None = None, limit: int = 100, offset: int = 0, *, timeout: float | None = None
@@ -490,8 +496,7 @@ class PostHogClient:
             offset: Insights to pass over.
             timeout: Seconds for one attempt.
         """
-        params = {"insight": insight_type, "basic": True}
-        return list(self._pages(f"{self._base}/insights/", params, limit, timeout, offset))
+        return self._list("insights", timeout, {"insight": insight_type, "basic": True}, limit, offset)
 
     def create_insight(
         self, name: str, insight_type: str, filters: Mapping[str, Any], *, timeout: float | None = None
@@ -501,22 +506,18 @@ class PostHogClient:
         Args:
             name: Its name.
             insight_type: ``TRENDS``, ``FUNNELS``, ...; goes with old-style filters.
-            filters: A query node (``{"kind": "TrendsQuery", ...}``), or old-style filters.
+            filters: A query node (``{"kind": "TrendsQuery", ...}``, wrapped for display or not), or old-style filters.
             timeout: Seconds for one attempt.
         """
-        if "kind" in filters:
-            body: dict[str, Any] = {"query": {"kind": "InsightVizNode", "source": dict(filters)}}
-        else:
-            body = {"filters": {"insight": insight_type, **filters}}
-        return self._create("insights", {"name": name, **body}, timeout)
+        return self._create("insights", insight_body(name, insight_type, filters), timeout)
 
     def get_feature_flags(self, *, timeout: float | None = None) -> list[dict[str, Any]]:
         """Return all feature flags."""
-        return list(self._pages(f"{self._base}/feature_flags/", {}, None, timeout))
+        return self._list("feature_flags", timeout)
 
     def get_experiments(self, *, timeout: float | None = None) -> list[dict[str, Any]]:
         """Return all experiments."""
-        return list(self._pages(f"{self._base}/experiments/", {}, None, timeout))
+        return self._list("experiments", timeout)
 
     def get_annotations(
         self,
@@ -525,10 +526,10 @@ class PostHogClient:
         *,
         timeout: float | None = None,
     ) -> list[dict[str, Any]]:
-        """Return the annotations with ``start_date <= date_marker <= end_date`` (all are read: PostHog has no filter)."""
-        start, end = _moment(start_date, "start_date"), _moment(end_date, "end_date")
-        found = self._pages(f"{self._base}/annotations/", {}, None, timeout)
-        return [item for item in found if _within(item.get("date_marker"), start, end)]
+        """Return the annotations with ``start_date <= date_marker <= end_date``, picked here from all of them."""
+        start, end = to_moment(start_date, "start_date"), to_moment(end_date, "end_date")
+        found = self._list("annotations", timeout)
+        return [item for item in found if is_within(item.get("date_marker"), start, end)]
 
     def create_annotation(
         self,
@@ -539,7 +540,7 @@ class PostHogClient:
         timeout: float | None = None,
     ) -> dict[str, Any]:
         """Create an annotation (now, if no moment is given) and return it. Retried only when it was not created."""
-        moment = _moment(date_marker, "date_marker") or datetime.datetime.fromtimestamp(
+        moment = to_moment(date_marker, "date_marker") or datetime.datetime.fromtimestamp(
             self._clock.wall(), datetime.timezone.utc
         )
         return self._create(
@@ -601,7 +602,7 @@ class PostHogClient:
             method = method.upper()
             request = ApiRequest(
                 method,
-                _checked_path(endpoint),
+                checked_path(endpoint),
                 json,
                 params,
                 scope="ingest" if use_capture_url else "crud",
@@ -609,7 +610,8 @@ class PostHogClient:
                 timeout=timeout,
             )
         answer = self._transport.send(request)
-        if answer.data is not None:
+        # PostHog's oldest receipt for an event is a bare 1.
+        if answer.data is not None and (request.scope != "ingest" or isinstance(answer.data, dict)):
             return answer.data
         if request.scope == "ingest" or (request.method == "DELETE" and answer.text is None):
             return {"success": True, "status_code": answer.status}
@@ -636,26 +638,16 @@ class PostHogClient:
         made: dict[str, Any] = self._make_request(f"{self._base}/{entity}/", method="POST", json=body, timeout=timeout)
         return made
 
-    def _pages(
-        self, path: str, params: Mapping[str, Any], limit: int | None, timeout: float | None, offset: int = 0
-    ) -> Iterator[dict[str, Any]]:
-        """Yield entities page by page (limit/offset) until ``limit`` of them, or all."""
-        for number, least in ((limit, 1), (offset, 0)):
-            if number is not None and (not isinstance(number, int) or isinstance(number, bool) or number < least):
-                raise ValidationError(f"limit and offset are whole numbers, not {number!r:.40}. Nothing was sent.")
-        given = 0
-        while limit is None or given < limit:
-            size = _PAGE if limit is None else min(_PAGE, limit - given)
-            page = self._make_request(
-                path, method="GET", params={**params, "limit": size, "offset": offset + given}, timeout=timeout
-            )
-            results = page if isinstance(page, list) else page.get("results") if isinstance(page, dict) else None
-            if not isinstance(results, list):
-                raise ResponseFormatError(f"PostHog's answer to GET {path} has no list of results.")
-            yield from results if limit is None else results[: limit - given]
-            given += len(results)
-            if not results or not isinstance(page, dict) or not page.get("next"):
-                return
+    def _list(
+        self,
+        entity: str,
+        timeout: float | None,
+        params: Mapping[str, Any] | None = None,
+        limit: int | None = None,
+        offset: int = 0,
+    ) -> list[dict[str, Any]]:
+        request = ApiRequest("GET", f"{self._base}/{entity}/", params=params, timeout=timeout)
+        return list(iter_pages(self._carry, request, limit=limit, offset=offset))
 
     # --- life ---------------------------------------------------------------------------------------------------------
 
@@ -684,46 +676,3 @@ def _query_limiter(config: PostHogConfig, clock: Clock) -> RateLimiter | None:
     windows = ((config.rate_limit_per_minute, 60.0), (config.rate_limit_per_hour, 3600.0))
     chosen = [(limit, seconds) for limit, seconds in windows if limit is not None]
     return RateLimiter(windows=chosen, clock=clock) if chosen else None
-
-
-def _checked_path(endpoint: str) -> str:
-    """Return a path that stays on the host it is meant for."""
-    if not isinstance(endpoint, str) or not endpoint.startswith("/") or endpoint.startswith("//"):
-        raise ValidationError(
-            f"The endpoint is a path such as '/api/projects/1/', not {endpoint!r:.80}. Nothing was sent."
-        )
-    if not endpoint.isascii() or not endpoint.isprintable() or any(char in endpoint for char in ' \\"<>#'):
-        raise ValidationError("The endpoint holds characters that must be percent-encoded. Nothing was sent.")
-    return endpoint
-
-
-def _moment(value: datetime.datetime | datetime.date | str | None, name: str) -> datetime.datetime | None:
-    """Return a moment with a zone; text is ISO 8601, and what has no zone is UTC."""
-    if value is None:
-        return None
-    if isinstance(value, str):
-        try:
-            value = datetime.datetime.fromisoformat(value.strip().replace("Z", "+00:00"))
-        except ValueError:
-            raise ValidationError(f"{name} is an ISO 8601 time, not {value!r:.40}. Nothing was sent.") from None
-    if not isinstance(value, datetime.date):
-        raise ValidationError(f"{name} is a datetime or ISO 8601 text, not {type(value).__name__}. Nothing was sent.")
-    if not isinstance(value, datetime.datetime):
-        value = datetime.datetime(value.year, value.month, value.day)
-    return value if value.tzinfo is not None else value.replace(tzinfo=datetime.timezone.utc)
-
-
-def _within(marker: Any, start: datetime.datetime | None, end: datetime.datetime | None) -> bool:
-    if start is None and end is None:
-        return True
-    moment = _moment(marker, "date_marker") if isinstance(marker, str) else None
-    return moment is not None and (start is None or moment >= start) and (end is None or moment <= end)
-
-
-def _property_filters(properties: Sequence[Mapping[str, Any]] | Mapping[str, Any]) -> list[dict[str, Any]]:
-    if hasattr(properties, "keys"):
-        return [
-            {"key": key, "value": value, "operator": "exact", "type": "person"}
-            for key, value in dict(properties).items()
-        ]
-    return [dict(item) for item in properties]

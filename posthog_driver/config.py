@@ -5,7 +5,6 @@ A :class:`PostHogConfig` is frozen and valid by construction; every problem is n
 
 from __future__ import annotations
 
-import math
 import os
 import re
 from typing import TYPE_CHECKING, Any
@@ -26,6 +25,8 @@ _INGESTION_HOSTS = {
     "eu.posthog.com": "https://eu.i.posthog.com",
     "app.posthog.com": "https://us.i.posthog.com",
 }
+# Longer waits overflow in the operating system's calls.
+_MOST_SECONDS = 1_000_000
 _LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 
 # Field -> (environment variable, how its text is read).
@@ -60,8 +61,8 @@ class PostHogConfig:
         project_api_key: Project token (``phc_...``) for capture and flags; optional.
         api_url: App host, http or https.
         capture_url: Ingestion host; derived from ``api_url`` by `ingestion_url` if None.
-        timeout: Seconds for one attempt with its whole response.
-        total_timeout: Seconds for one call with all attempts, waits and polling.
+        timeout: Seconds for one attempt with its whole response; up to 1,000,000.
+        total_timeout: Seconds for one call with all attempts, waits and polling; up to 1,000,000.
         max_retries: Tries a call may take; 0 and 1 both mean one.
         rate_limit_per_minute: Queries a minute; PostHog allows 240. None: no limit on this side.
         rate_limit_per_hour: Queries an hour; PostHog allows 2,400. None: no limit on this side.
@@ -156,9 +157,7 @@ class PostHogConfig:
         """
         environment: Mapping[str, str | None] = os.environ
         if dotenv:
-            from dotenv import dotenv_values
-
-            environment = {**dotenv_values(".env"), **os.environ}
+            environment = {**_dotenv(), **os.environ}
         given = {name: value for name, value in (overrides or {}).items() if value is not None}
         values: dict[str, Any] = {"api_key": "", "project_id": ""}
         problems = []
@@ -169,10 +168,14 @@ class PostHogConfig:
                     values[name] = read(text)
                 except ValueError:
                     kind = "a whole number" if read is int else "a number of seconds"
-                    problems.append(f"{variable} must be {kind}, not {text[:40]!r}")
+                    problems.append(f"{variable} must be {kind}, not {_shown(text)}")
+        try:
+            config = cls(**{**values, **given})
+        except (AuthenticationError, ConfigurationError) as error:
+            raise type(error)("; ".join([*problems, str(error)])) from None
         if problems:
             raise ConfigurationError("; ".join(problems))
-        return cls(**{**values, **given})
+        return config
 
     def replace(self, changes: Mapping[str, Any]) -> PostHogConfig:
         """Return a copy with the ``changes`` that are not None; a derived ``capture_url`` follows a new ``api_url``."""
@@ -239,11 +242,12 @@ class _Check:
         return key or None
 
     def project_id(self, value: object) -> str:
-        text = str(value).strip() if isinstance(value, (str, int)) and not isinstance(value, bool) else None
+        number = isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 10**19
+        text = str(value).strip() if number or isinstance(value, str) else None
         if text == "" or value is None:
             self.problems.append("no project: give project_id= or set POSTHOG_PROJECT_ID (the number in the app's URL)")
         elif text is None or not re.fullmatch(r"[0-9]{1,19}|@current", text):
-            self.problems.append(f"project_id must be a whole number or '@current', not {str(value)[:40]!r}")
+            self.problems.append(f"project_id must be a whole number or '@current', not {_shown(value)}")
         return text or ""
 
     def url(self, name: str, value: object) -> str:
@@ -255,14 +259,15 @@ class _Check:
         return str(value).strip().rstrip("/")
 
     def seconds(self, name: str, value: object) -> float:
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < math.inf:
-            self.problems.append(f"{name} must be a positive number of seconds, not {value!r:.40}")
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value <= _MOST_SECONDS:
+            most = f"{_MOST_SECONDS:,}"
+            self.problems.append(f"{name} must be a positive number of seconds, {most} at most, not {_shown(value)}")
             return 0.0
         return value
 
     def whole(self, name: str, value: object, least: int) -> int:
         if isinstance(value, bool) or not isinstance(value, int) or value < least:
-            self.problems.append(f"{name} must be a whole number of at least {least}, not {value!r:.40}")
+            self.problems.append(f"{name} must be a whole number of at least {least}, not {_shown(value)}")
             return least
         return value
 
@@ -272,8 +277,30 @@ class _Check:
     def level(self, name: str, value: object) -> str:
         text = value.strip().upper() if isinstance(value, str) else ""
         if text not in _LEVELS:
-            self.problems.append(f"{name} must be one of {', '.join(_LEVELS)}, not {value!r:.40}")
+            self.problems.append(f"{name} must be one of {', '.join(_LEVELS)}, not {_shown(value)}")
         return text
+
+
+def _shown(value: object) -> str:
+    """Return a wrong value as a message may quote it: not what may be a key in the wrong place."""
+    if isinstance(value, (bool, float)) or value is None:
+        return repr(value)
+    if isinstance(value, int) and abs(value) < 10**19:
+        return repr(value)
+    if isinstance(value, str) and len(value) <= 20 and not re.match(r"\s*(?i:ph[a-z]_)", value):
+        return repr(value)
+    return f"this {type(value).__name__} (it is not shown)"
+
+
+def _dotenv() -> dict[str, str | None]:
+    from dotenv import dotenv_values
+
+    try:
+        return dotenv_values(".env", encoding="utf-8-sig")
+    except (OSError, ValueError) as error:
+        kind = type(error).__name__
+    # Not chained: the error of a wrong encoding holds the whole file.
+    raise ConfigurationError(f"the file .env cannot be read as UTF-8 text ({kind})")
 
 
 def _url_problem(value: object) -> str | None:
@@ -286,8 +313,8 @@ def _url_problem(value: object) -> str | None:
     try:
         parts = urlsplit(text)
         parts.port  # noqa: B018 - reading it is the check
-    except ValueError as error:
-        return f"is not a URL: {error}"
+    except ValueError:
+        return "is not a URL: its host or port cannot be read"
     if parts.scheme not in ("http", "https"):
         return (
             f"must start with https:// or http://, not {parts.scheme[:20] + '://' if parts.scheme else 'a bare name'}"

@@ -8,23 +8,25 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote
 
 from posthog_driver._answers import server_words
 from posthog_driver._models import ApiRequest
+from posthog_driver._redaction import redact
 from posthog_driver.exceptions import (
+    ObjectNotFoundError,
     QueryError,
     QueryTimeoutError,
     ResponseFormatError,
     TimeoutError,
     ValidationError,
 )
-from posthog_driver.logging_config import redact
 from posthog_driver.results import QueryInfo, QueryResult, rows_to_dicts, unique_names
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
     from posthog_driver._clock import Clock
 
@@ -50,7 +52,8 @@ MAX_ROWS = 50_000
 """PostHog cuts every LIMIT to this, without a word (posthog/hogql/constants.py, MAX_SELECT_RETURNED_ROWS)."""
 
 _MOST_NAME = 128
-_FIRST_PAUSE, _PAUSE_GROWTH, _LONGEST_PAUSE = 0.1, 1.5, 5.0
+_DEFAULT_LIMIT = 100
+_FIRST_PAUSE, _PAUSE_GROWTH, _LONGEST_PAUSE, _SHORTEST_PAUSE = 0.1, 1.5, 5.0, 0.05
 
 logger = logging.getLogger("posthog_driver.endpoints")
 
@@ -98,20 +101,26 @@ def plan_query(
     """Return the request for a HogQL query.
 
     Raises:
-        ValidationError: the text is empty or not text, or placeholders and values do not match.
+        ValidationError: the text is empty or not text, placeholders and values do not match, or `filters` or
+            `variables` are given that the text has no placeholder for: PostHog would ignore them.
     """
     if not isinstance(hogql, str) or not hogql.strip():
         raise ValidationError("The query is empty or not text: pass HogQL such as 'SELECT event FROM events LIMIT 5'.")
     from posthog_driver._placeholders import check_values  # loaded late: its patterns take a millisecond
 
-    check_values(hogql, values)
-    node: dict[str, Any] = {"kind": "HogQLQuery", "query": hogql}
+    lexed = check_values(hogql, values)
+    node: dict[str, Any] = {"kind": "HogQLQuery", "query": _sendable(hogql)}
     if values:
-        node["values"] = {name: to_json_value(value) for name, value in values.items()}
-    if options.filters:
-        node["filters"] = dict(options.filters)
-    if options.variables:
-        node["variables"] = dict(options.variables)
+        node["values"] = to_json_value(values)
+    for root, example in (("filters", "{filters}"), ("variables", "{variables.name}")):
+        given = getattr(options, root)
+        if given and root not in lexed.served | lexed.optional:
+            raise ValidationError(
+                f"The query has no placeholder for {root}: PostHog would ignore them. Write {example} where they "
+                "belong. Nothing was sent."
+            )
+        if given:
+            node[root] = dict(given)
     return plan_node(project_id, node, options)
 
 
@@ -183,35 +192,54 @@ def run_node(send: Send, runner: Runner, request: ApiRequest) -> tuple[Any, ApiR
     A 504 goes on as an asynchronous query while attempts are left; a running query is polled with growing pauses; a
     call that ends by deadline or interrupt cancels what runs.
     """
+    data, request = _started(send, runner, request)
+    try:
+        return _finished(send, runner.clock, request, data), request
+    except (QueryError, ObjectNotFoundError):
+        raise  # it has ended, or is not there any more
+    except BaseException:
+        runner.cancel(plan_cancel(request))
+        raise
+
+
+def _started(send: Send, runner: Runner, request: ApiRequest) -> tuple[Any, ApiRequest]:
+    """Send a query, once more as an asynchronous one if need be; return the first answer, and the request it is to."""
     try:
         try:
-            data = send(request)
+            return send(request), request
         except QueryTimeoutError as error:
             left = runner.max_attempts - (error.attempts or 1)
             if error.status != 504 or left < 1:
                 raise
             logger.warning("query %s was too slow for a blocking answer: retry as asynchronous", request.query_id)
             request = plan_async(request, left)
-            data = send(request)
-        return _finished(send, runner.clock, request, data), request
+            return send(request), request
     except BaseException as error:
-        unsent = isinstance(error, TimeoutError) and error._never_sent and error.attempts == 1
-        if (isinstance(error, TimeoutError) and not unsent) or not isinstance(error, Exception):
+        if _may_run(error):
             runner.cancel(plan_cancel(request))
         raise
+
+
+def _may_run(error: BaseException) -> bool:
+    """Tell whether the query that ended like this may still be running: after a time-out or an interrupt."""
+    if isinstance(error, TimeoutError):
+        return not (error._never_sent and error.attempts == 1)
+    return not isinstance(error, Exception)
 
 
 def _finished(send: Send, clock: Clock, request: ApiRequest, data: Any) -> Any:
     """Wait until the server is done, and return the body that holds the results."""
     pause = _FIRST_PAUSE
     while (status := _query_status(data)) is not None and not status.get("complete"):
-        if request.deadline is not None and request.deadline - clock.monotonic() <= pause:
+        left = float("inf") if request.deadline is None else request.deadline - clock.monotonic()
+        if left < _SHORTEST_PAUSE:
             raise TimeoutError(
                 f"Query {request.query_id} is still running and its time is up; it is being cancelled.\n  Raise "
                 "total_timeout, or narrow the query.",
                 query_id=request.query_id,
             )
-        clock.sleep(pause)
+        # Half of what is left, so that the last look comes shortly before the deadline and not after it.
+        clock.sleep(min(pause, left / 2))
         pause = min(pause * _PAUSE_GROWTH, _LONGEST_PAUSE)
         running = status.get("id")
         data = send(plan_poll(request, running if isinstance(running, str) else None))
@@ -235,10 +263,10 @@ def parse_query(data: Any, request: ApiRequest, elapsed: float = 0.0) -> QueryRe
         QueryError: the body reports an error instead of results.
         ResponseFormatError: there are no results, or rows and columns do not fit; never fewer rows or values.
     """
+    if isinstance(data, dict) and data.get("error"):
+        words = redact(server_words({"error": data["error"]}, None) or "")
+        raise QueryError(f"PostHog could not run the query: {words}", detail=words, query_id=request.query_id)
     if not isinstance(data, dict) or not isinstance(data.get("results"), list):
-        if isinstance(data, dict) and data.get("error") and data.get("results") is None:
-            words = redact(str(data["error"]))
-            raise QueryError(f"PostHog could not run the query: {words}", detail=words, query_id=request.query_id)
         raise ResponseFormatError(
             f"PostHog's answer to query {request.query_id} has no list of results.\n"
             "  Check api_url and proxies in between.",
@@ -252,7 +280,7 @@ def parse_query(data: Any, request: ApiRequest, elapsed: float = 0.0) -> QueryRe
         if not (rows and objects):
             rows = rows_to_dicts(rows, columns)
     elif objects and names is None:
-        columns = tuple(rows[0]) if rows else ()
+        columns = tuple(dict.fromkeys(name for row in rows for name in row))
     else:
         raise ResponseFormatError(
             f"PostHog's answer to query {request.query_id} has no columns that fit its rows.", query_id=request.query_id
@@ -266,7 +294,7 @@ def _info(data: dict[str, Any], request: ApiRequest, columns: tuple[str, ...], c
     node = request.json.get("query", {}) if isinstance(request.json, dict) else {}
     info = QueryInfo(
         columns=columns,
-        types=tuple(str(item[-1] if isinstance(item, list) else item) for item in types or ()) if types else (),
+        types=tuple(map(_type_name, types)) if isinstance(types, list) else (),
         truncated=_is_cut(data, count, node),
         query_id=request.query_id,
         is_cached=data.get("is_cached"),
@@ -286,54 +314,90 @@ def _info(data: dict[str, Any], request: ApiRequest, columns: tuple[str, ...], c
     return info
 
 
+def _type_name(item: Any) -> str:
+    """Return the type out of ``[column, type]``, or of a plain text as PostHog's endpoints have it."""
+    return str(item[-1] if isinstance(item, list) and item else item)
+
+
 def _is_cut(data: dict[str, Any], count: int, node: dict[str, Any]) -> bool:
     """Tell whether rows are missing, or may be.
 
-    For a SELECT without a LIMIT PostHog says ``hasMore``. Every LIMIT ends at `MAX_ROWS`, without a word. And a UNION
-    without any LIMIT, where PostHog says nothing either, has 100 rows of each member at most: whole hundreds are suspect.
+    For a SELECT without a LIMIT PostHog says ``hasMore``. Every LIMIT ends at `MAX_ROWS`, without a word. Each member
+    of a UNION without a LIMIT is cut at 100 rows, where it says nothing either: then a hundred rows are suspect.
     """
     if data.get("hasMore") or count >= MAX_ROWS:
         return True
-    if count == 0 or count % 100 or data.get("hasMore") is not None or node.get("kind") != "HogQLQuery":
+    if count < _DEFAULT_LIMIT or data.get("hasMore") is not None or node.get("kind") != "HogQLQuery":
         return False
     from posthog_driver._placeholders import lex
 
-    return "limit" not in lex(str(node.get("query"))).words
+    words = lex(str(node.get("query"))).words
+    operators = sum(map(words.count, ("union", "intersect", "except")))
+    return operators > 0 and words.count("limit") <= operators
 
 
 def to_json_value(value: Any) -> Any:
-    """Turn a value for a placeholder into JSON: dates as ISO 8601 text, UUIDs as text, sets and tuples as lists.
+    """Turn a value for a placeholder into JSON.
+
+    Moments become ISO 8601 text in UTC (a naive one is taken for UTC), dates and UUIDs text, sets and tuples lists.
 
     Raises:
-        ValidationError: it is nothing that a HogQL constant can hold, such as NaN.
+        ValidationError: it is nothing that a HogQL constant can hold exactly: NaN, integers beyond 64 bits, odd text.
     """
+    try:
+        return _json_value(value)
+    except RecursionError:
+        raise ValidationError("A value holds itself, or is nested too deeply. Nothing was sent.") from None
+
+
+def _json_value(value: Any) -> Any:
     import datetime
     import decimal
     import math
     import uuid
 
-    if value is None or isinstance(value, (bool, str, int)):
+    if value is None or isinstance(value, bool):
         return value
+    if isinstance(value, str):
+        return _sendable(value)
+    if isinstance(value, int):
+        if -(2**63) <= value < 2**64:
+            return value
+        raise ValidationError("A number has more than 64 bits, PostHog would round it: send text. Nothing was sent.")
     if isinstance(value, float):
         if math.isfinite(value):
             return value
         raise ValidationError(f"{value} cannot be sent as a value: JSON has no NaN or infinity. Nothing was sent.")
-    if isinstance(value, (datetime.datetime, datetime.date)):
+    if isinstance(value, datetime.datetime):
+        zoned = value if value.tzinfo is not None else value.replace(tzinfo=datetime.timezone.utc)
+        return zoned.astimezone(datetime.timezone.utc).isoformat()
+    if isinstance(value, datetime.date):
         return value.isoformat()
     if isinstance(value, uuid.UUID):
         return str(value)
     if isinstance(value, decimal.Decimal):
-        number = float(value)
+        number = float(value) if value.is_finite() else math.nan
         if math.isfinite(number) and decimal.Decimal(repr(number)) == value:
             return number
         raise ValidationError(f"{value} cannot be sent as a number without losing digits; send text. Nothing was sent.")
     if isinstance(value, (list, tuple)):
-        return [to_json_value(item) for item in value]
+        return [_json_value(item) for item in value]
     if isinstance(value, (set, frozenset)):
-        return sorted((to_json_value(item) for item in value), key=repr)
-    if isinstance(value, dict):
-        return {str(name): to_json_value(item) for name, item in value.items()}
+        return sorted((_json_value(item) for item in value), key=repr)
+    if isinstance(value, Mapping):
+        if not all(isinstance(name, str) for name in value):
+            raise ValidationError("The names in an object that is sent as a value must be text. Nothing was sent.")
+        return {_sendable(name): _json_value(item) for name, item in value.items()}
     raise ValidationError(f"A value of type {type(value).__name__} cannot be sent. Nothing was sent.")
+
+
+def _sendable(text: str) -> str:
+    """Refuse a lone surrogate: it is no Unicode, and PostHog would answer with an encoder's complaint."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise ValidationError(f"The text holds a lone surrogate at {error.start}. Nothing was sent.") from None
+    return text
 
 
 def new_uuid() -> str:

@@ -16,7 +16,7 @@ import re
 import sys
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, cast
 
-from .exceptions import ValidationError
+from posthog_driver.exceptions import ValidationError
 
 if TYPE_CHECKING:
     from collections.abc import Callable

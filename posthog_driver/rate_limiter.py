@@ -286,9 +286,7 @@ class RateLimits:
         ConfigurationError: There is no such scope, or a limiter lacks a method.
     """
 
-    def __init__(
-        self, limiters: Mapping[str, Limiter | None] | None = None, *, clock: Clock | None = None
-    ) -> None:
+    def __init__(self, limiters: Mapping[str, Limiter | None] | None = None, *, clock: Clock | None = None) -> None:
         clock = clock or SystemClock()
         self._monotonic = clock.monotonic
         self._pauses = {scope: RateLimiter(clock=clock) for scope in DEFAULT_WINDOWS}
@@ -306,9 +304,7 @@ class RateLimits:
     def __setitem__(self, scope: str, limiter: Limiter | None) -> None:
         """Replace the limiter of a scope."""
         if scope not in self._limiters:
-            raise ConfigurationError(
-                f"there is no rate limit scope {scope!r}: use one of {', '.join(self._limiters)}"
-            )
+            raise ConfigurationError(f"there is no rate limit scope {scope!r}: use one of {', '.join(self._limiters)}")
         if limiter is not None:
             _check_limiter(limiter)
         if isinstance(limiter, RateLimiter):
@@ -384,9 +380,7 @@ class Gate:
         ConfigurationError: ``max_concurrent`` is neither None nor a whole number of at least 0.
     """
 
-    def __init__(
-        self, max_concurrent: int | None = DEFAULT_MAX_CONCURRENT, *, clock: Clock | None = None
-    ) -> None:
+    def __init__(self, max_concurrent: int | None = DEFAULT_MAX_CONCURRENT, *, clock: Clock | None = None) -> None:
         if max_concurrent is not None and (type(max_concurrent) is not int or max_concurrent < 0):
             raise ConfigurationError(
                 f"max_concurrent must be a whole number, or None or 0 for no limit, not {max_concurrent!r}"

@@ -22,13 +22,13 @@ import threading
 import weakref
 from typing import TYPE_CHECKING, NamedTuple
 
-from .exceptions import ConnectionError, QueryError, QuotaError, RateLimitError, TimeoutError
+from posthog_driver.exceptions import ConnectionError, QueryError, QuotaError, RateLimitError, TimeoutError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ._models import ApiRequest
-    from .exceptions import PostHogError
+    from posthog_driver._models import ApiRequest
+    from posthog_driver.exceptions import PostHogError
 
 __all__ = [
     "Decision",
@@ -208,8 +208,8 @@ class RetryPolicy(NamedTuple):
     """When the client tries again and how long it waits first.
 
     The wait before try n is ``min(ideal + uniform(0, max(0.1 ideal, 1 s)), max_wait + 1 s)`` with ideals
-    ``base``, 2 ``base``, 4 ``base``, ... A ``Retry-After`` is a minimum: it is never shortened, and a longer
-    wait of our own stays. One beyond ``max_retry_after`` or beyond the deadline is not waited for.
+    ``base``, 2 ``base``, 4 ``base``, ... A ``Retry-After`` takes its place, as the server knows
+    when it is ready: it is never shortened. One beyond ``max_retry_after`` or beyond the deadline is not waited for.
 
     Attributes:
         max_attempts: Attempts in all; 0 and 1 both mean one. A request's own ``max_attempts`` wins when it is
@@ -262,7 +262,7 @@ class RetryPolicy(NamedTuple):
         if attempt >= limit:
             return Decision(None, f"attempt {attempt} of {limit}")
         asked = _asked_delay(error)
-        delay = max(self._backoff(attempt), asked)
+        delay = asked or self._backoff(attempt)
         too_long = self._why_too_long(request, delay, asked, remaining)
         if too_long is not None:
             return Decision(None, too_long)
@@ -306,7 +306,7 @@ def _why_final(request: ApiRequest, error: PostHogError) -> str | None:
     if isinstance(error, RateLimitError):
         return None  # nothing was carried out, so a write may be repeated too
     if isinstance(error, QueryError) or (request.scope == "query" and error.status in _TOO_HEAVY):
-        return "the same query would fail again"
+        return f"the same {'query' if request.scope == 'query' else 'request'} would fail again"
     if not isinstance(error, ConnectionError):
         return f"{type(error).__name__} is not retried"
     if not request.idempotent and not getattr(error, "_never_sent", False):

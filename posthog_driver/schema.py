@@ -20,6 +20,7 @@ from posthog_driver.exceptions import (
     ResponseFormatError,
     ValidationError,
 )
+from posthog_driver.paging import iter_pages
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -49,7 +50,7 @@ def _core(**fields: tuple[str, str]) -> dict[str, dict[str, Any]]:
 
 
 _ENTITY = {
-    "id": ("integer", "Number of the object"),
+    "id": ("integer", "Number of the object; read it over REST, HogQL has no table of this name"),
     "name": ("string", "Name as people see it"),
     "description": ("string", "Free text"),
     "created_at": ("datetime", "When it was made"),
@@ -97,7 +98,13 @@ CORE: dict[str, dict[str, dict[str, Any]]] = {
     "insights": _core(**_ENTITY, short_id=("string", "Id in the app's URL"), query=("json", "The saved query")),
     "dashboards": _core(**_ENTITY, tiles=("json", "Insights and texts on it")),
     "feature_flags": _core(
-        **_ENTITY, key=("string", "Name in code"), filters=("json", "Who gets it"), active=("boolean", "Switched on")
+        id=_ENTITY["id"],
+        key=("string", "Name in code"),
+        name=("string", "What it is for"),
+        filters=("json", "Who gets it"),
+        active=("boolean", "Switched on"),
+        created_at=_ENTITY["created_at"],
+        deleted=_ENTITY["deleted"],
     ),
     "experiments": _core(
         **_ENTITY,
@@ -125,15 +132,19 @@ class Schema:
         send: Sends one request and returns its decoded answer.
         runner: The life of a query; its clock times the cache.
         project_id: The project that is asked about.
+        total_timeout: Seconds that a refresh may take.
 
     Attributes:
         source: ``live`` or ``static``: where the last answer came from; None before the first.
     """
 
-    def __init__(self, send: Callable[[ApiRequest], Any], runner: Runner, project_id: str) -> None:
+    def __init__(
+        self, send: Callable[[ApiRequest], Any], runner: Runner, project_id: str, total_timeout: float = 300.0
+    ) -> None:
         self._send = send
         self._runner = runner
         self._project_id = project_id
+        self._total_timeout = total_timeout
         self._kept: dict[str, tuple[float, Any]] = {}
         self._failed_until = float("-inf")
         self.source: str | None = None
@@ -150,14 +161,17 @@ class Schema:
             raise ValidationError("get_fields needs the name of an object, such as 'events'. Nothing was sent.")
         tables = self._tables(refresh, timeout)
         if name not in tables and name not in CORE:
-            raise self._not_found(name, [*CORE, *tables])
-        fields = copy.deepcopy(CORE.get(name, {}))
+            raise self._not_found(name, list({**CORE, **tables}))
+        core = copy.deepcopy(CORE.get(name, {}))
+        fields = {} if name in tables else core
         for column, facts in _columns(tables.get(name)):
-            fields[column] = {**fields.get(column, {"description": ""}), **facts}
-            fields[column]["description"] = fields[column]["description"] or f"{facts['type']} column of {name}"
+            described = core.get(column, {}).get("description") or f"{facts['type']} column of {name}"
+            fields[column] = {**facts, "description": described}
         if name in _PROPERTIES_OF and self.source == "live":
-            fields.update(self._properties(_PROPERTIES_OF[name], refresh, timeout))
-        if name == "events" and self.source == "live":
+            # What the table says of a session's columns stands: their definitions say less.
+            for path, facts in self._properties(_PROPERTIES_OF[name], refresh, timeout).items():
+                fields.setdefault(path, facts)
+        if name == "events" and self.source == "live" and "event" in fields:
             self._add_event_names(fields["event"], refresh, timeout)
         return fields
 
@@ -181,10 +195,9 @@ class Schema:
 
     def _ask_tables(self, refresh: bool, timeout: float | None) -> dict[str, Any]:
         seconds = timeout if refresh or timeout is not None else PROBE_TIMEOUT
-        deadline = None if seconds is None else self._runner.clock.monotonic() + seconds
-        request = plan_node(
-            self._project_id, {"kind": "DatabaseSchemaQuery"}, QueryOptions(timeout=seconds, deadline=deadline)
-        )
+        whole = self._total_timeout if refresh or seconds is None else seconds
+        options = QueryOptions(timeout=seconds, deadline=self._runner.clock.monotonic() + whole)
+        request = plan_node(self._project_id, {"kind": "DatabaseSchemaQuery"}, options)
         if not refresh:
             request = request._replace(max_attempts=1)
         data, _ = run_node(self._send, self._runner._replace(max_attempts=1), request)
@@ -197,62 +210,51 @@ class Schema:
 
     def _properties(self, kind: str, refresh: bool, timeout: float | None) -> dict[str, dict[str, Any]]:
         """Return a field for each property that the project has seen: ``properties.$browser``."""
-        found = self._definitions("property_definitions", {"type": kind}, kind, refresh, timeout)
         prefix = "" if kind == "session" else "properties."
         fields: dict[str, dict[str, Any]] = {}
-        for item in found:
-            described = item.get("description") or f"{kind.capitalize()} property seen in this project"
-            name = str(item.get("name"))
-            fields[_property_path(prefix, name)] = {
-                "type": str(item.get("property_type") or "String").lower(),
-                "description": described,
-            }
+        for chosen in [{"type": kind}] if kind != "group" else self._group_types(refresh, timeout):
+            for item in self._definitions("property_definitions", chosen, refresh, timeout):
+                path = _property_path(prefix, str(item.get("name")))
+                fields[path] = _property_facts(item, kind)
         return fields
 
+    def _group_types(self, refresh: bool, timeout: float | None) -> list[dict[str, Any]]:
+        """Return what chooses each group type's definitions: PostHog lists those of one type at a time."""
+        types = self._definitions("groups_types", {}, refresh, timeout)
+        return [{"type": "group", "group_type_index": item.get("group_type_index")} for item in types]
+
     def _add_event_names(self, field: dict[str, Any], refresh: bool, timeout: float | None) -> None:
-        found = self._definitions("event_definitions", {}, "", refresh, timeout)
+        found = self._definitions("event_definitions", {}, refresh, timeout)
         if found:
             field["constraints"] = {"values": [str(item.get("name")) for item in found]}
 
     def _definitions(
-        self, path: str, params: dict[str, Any], kind: str, refresh: bool, timeout: float | None
+        self, path: str, params: dict[str, Any], refresh: bool, timeout: float | None
     ) -> list[dict[str, Any]]:
         """Return all definitions of a kind; a key that may not read them gets the tables alone, and a warning."""
+        request = ApiRequest("GET", f"/api/projects/{self._project_id}/{path}/", params=params, timeout=timeout)
         try:
             found: list[dict[str, Any]] = self._cached(
-                f"{path}/{kind}", refresh, lambda: list(self._pages(path, params, timeout))
+                f"{path}/{sorted(params.items())}",
+                refresh,
+                lambda: list(iter_pages(self._send, request, limit=_MOST_DEFINITIONS, page=_PAGE)),
             )
         except PostHogError as error:
             if refresh or (isinstance(error, AuthenticationError) and not isinstance(error, AuthorizationError)):
                 raise
             logger.warning("%s cannot be had, the fields are those of the table alone: %s", path, error)
             return []
+        if len(found) == _MOST_DEFINITIONS:
+            logger.warning("%s has %d entries or more; the rest is left out", path, _MOST_DEFINITIONS)
         return found
-
-    def _pages(self, path: str, params: dict[str, Any], timeout: float | None) -> Iterator[dict[str, Any]]:
-        for offset in range(0, _MOST_DEFINITIONS, _PAGE):
-            page = self._send(
-                ApiRequest(
-                    "GET",
-                    f"/api/projects/{self._project_id}/{path}/",
-                    params={**params, "limit": _PAGE, "offset": offset},
-                    timeout=timeout,
-                )
-            )
-            results = page.get("results") if isinstance(page, dict) else None
-            if not isinstance(results, list):
-                raise ResponseFormatError(f"PostHog's answer to {path} has no list of results.")
-            yield from (item for item in results if isinstance(item, dict))
-            if not page.get("next") or not results:
-                return
-        logger.warning("%s has more than %d entries; the rest is left out", path, _MOST_DEFINITIONS)
 
     def _cached(self, key: str, refresh: bool, ask: Callable[[], Any]) -> Any:
         now = self._runner.clock.monotonic()
         kept = self._kept.get(key)
-        if kept is not None and not refresh and now - kept[0] < KEPT:
+        if kept is not None and now - kept[0] >= KEPT:
+            self._kept.pop(key, None)
+        elif kept is not None and not refresh:
             return kept[1]
-        self._kept.pop(key, None)
         value = ask()
         self._kept[key] = (self._runner.clock.monotonic(), value)
         return value
@@ -290,6 +292,15 @@ def _columns(table: Any) -> Iterator[tuple[str, dict[str, Any]]]:
         if field.get("table"):
             facts["table"] = field["table"]
         yield str(name), facts
+
+
+def _property_facts(item: dict[str, Any], kind: str) -> dict[str, Any]:
+    holds = str(item.get("property_type") or "String").lower()
+    described = item.get("description") or f"{kind.capitalize()} property seen in this project"
+    if kind == "group" and holds != "string":
+        # On the table `groups` PostHog gives properties as text; it converts them on events (group_0.properties.x) only.
+        return {"type": "string", "description": f"{described}; text that holds {holds}, as in toFloat(...)"}
+    return {"type": holds, "description": described}
 
 
 def _property_path(prefix: str, name: str) -> str:

@@ -16,7 +16,6 @@ import builtins
 import logging
 import os
 import weakref
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlencode
 
@@ -29,6 +28,7 @@ from urllib3.util import Timeout
 from posthog_driver._answers import error_from_answer
 from posthog_driver._codec import decode, encode
 from posthog_driver._models import ApiResponse, Attempt, RetryScheduled
+from posthog_driver._redaction import redact
 from posthog_driver._session import DriverSession
 from posthog_driver._version import __version__
 from posthog_driver.circuit_breaker import Outcome
@@ -40,11 +40,10 @@ from posthog_driver.exceptions import (
     TimeoutError,
     ValidationError,
 )
-from posthog_driver.logging_config import redact
 from posthog_driver.retry import parse_retry_after
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Mapping
 
     from posthog_driver._clock import Clock
     from posthog_driver._models import ApiRequest
@@ -136,6 +135,10 @@ class Transport:
         Raises:
             PostHogError: the class says what to do about it; see `posthog_driver.exceptions`.
         """
+        if request.timeout is not None and not request.timeout > 0:
+            raise ValidationError(
+                f"timeout is a positive number of seconds, not {request.timeout!r:.40}. Nothing was sent."
+            )
         now = self._clock.monotonic
         started = now()
         deadline = request.deadline
@@ -191,14 +194,18 @@ class Transport:
         with host.breaker.guard():
             if request.scope != "query" or request.method != "POST":
                 return self._limited(host, request, tried, deadline)
-            with self._own_limit(request):
+            try:
                 place = self.gate.enter(max(deadline - self._clock.monotonic(), 0.0))
+            except builtins.TimeoutError as error:
+                raise _own_limit(request, error) from error
             with place:
                 return self._limited(host, request, tried, deadline)
 
     def _limited(self, host: Host, request: ApiRequest, tried: str, deadline: float) -> ApiResponse:
-        with self._own_limit(request):
+        try:
             self.limits.wait_and_acquire(request.scope, max(deadline - self._clock.monotonic(), 0.0))
+        except builtins.TimeoutError as error:
+            raise _own_limit(request, error) from error
         timeout = self.timeout if request.timeout is None else request.timeout
         remaining = deadline - self._clock.monotonic()
         if remaining <= 0:
@@ -209,19 +216,6 @@ class Transport:
             late._never_sent = late._ours = True
             raise late
         return self._exchange(host, request, tried, min(timeout, remaining))
-
-    @contextmanager
-    def _own_limit(self, request: ApiRequest) -> Iterator[None]:
-        """Running out of time in the gate or the limiter is a limit of ours, not the server's silence."""
-        try:
-            yield
-        except builtins.TimeoutError as error:
-            raise RateLimitError(
-                f"{request.method} {request.path} was not sent: this client's own limit would keep it past its "
-                f"deadline: {error}\n  Spread the load, raise total_timeout, or the limits if PostHog allows more.",
-                query_id=request.query_id,
-                retry_after=getattr(error, "retry_after", None),
-            ) from error
 
     def _exchange(self, host: Host, request: ApiRequest, tried: str, timeout: float) -> ApiResponse:
         """Send once and read the whole answer; the only place that talks to the network."""
@@ -280,7 +274,7 @@ class Transport:
             headers.update(request.headers)
         prepared = requests.PreparedRequest()
         prepared.method = request.method
-        prepared.url = host.url + request.path + (_query(request.params) if request.params else "")
+        prepared.url = host.url + _target(request.path, request.params)
         prepared.headers = headers
         prepared.body = body
         prepared.hooks = self.session.hooks
@@ -292,7 +286,9 @@ class Transport:
         # By identity: app and ingestion may share a URL, but never the headers.
         made = self._templates.get(id(host))
         if made is None or made[0] != current:
-            made = (current, _Headers({**self.session.headers, **host.headers}))
+            # None takes a header out, as in requests.
+            wanted = {name: value for name, value in current if value is not None}
+            made = (current, _Headers({**wanted, **host.headers}))
             self._templates[id(host)] = made
         return made[1]
 
@@ -355,6 +351,16 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_renew_sessions)
 
 
+def _own_limit(request: ApiRequest, error: builtins.TimeoutError) -> RateLimitError:
+    """Say that the gate or the limiter would keep a request past its deadline: our limit, not a server's silence."""
+    return RateLimitError(
+        f"{request.method} {request.path} was not sent: this client's own limit would keep it past its deadline.\n"
+        f"  {error}\n  Spread the load, raise total_timeout, or the limits if PostHog allows more.",
+        query_id=request.query_id,
+        retry_after=getattr(error, "retry_after", None),
+    )
+
+
 def _read(response: requests.Response) -> bytes | bytearray:
     """Return the whole body, decompressed; a cut one or one above the cap is an error, never a shorter answer."""
     raw = response.raw
@@ -393,10 +399,11 @@ def _encoded(json: Any) -> bytes:
         raise ValidationError(f"The request's body is no JSON: {error}. Nothing was sent.") from error
 
 
-def _query(params: Mapping[str, Any]) -> str:
-    pairs = [(name, str(value).lower() if isinstance(value, bool) else value) for name, value in params.items()]
+def _target(path: str, params: Mapping[str, Any] | None) -> str:
+    """Return the path with its query string; a path may bring a part of it."""
+    pairs = [(name, str(value).lower() if isinstance(value, bool) else value) for name, value in (params or {}).items()]
     text = urlencode([(name, value) for name, value in pairs if value is not None], doseq=True)
-    return f"?{text}" if text else ""
+    return f"{path}{'&' if '?' in path else '?'}{text}" if text else path
 
 
 def _without_request(error: Exception) -> Exception:
@@ -412,7 +419,9 @@ def _no_answer(error: Exception, host: Host, request: ApiRequest, tried: str, el
     asked = f"{request.method} {request.path} at {host.url} ({tried}, {elapsed:.1f} s)"
     why = redact(str(causes[-1]) or type(causes[-1]).__name__)[:500]
     made: ConnectionError
-    if any(isinstance(cause, (requests.Timeout, builtins.TimeoutError, UrllibTimeout)) for cause in causes):
+    late = (requests.Timeout, builtins.TimeoutError, UrllibTimeout)
+    # To urllib3 a refused connection is a time-out too.
+    if any(isinstance(cause, late) and not isinstance(cause, NewConnectionError) for cause in causes):
         advice = "Raise timeout=, or ask for less at once."
         made = TimeoutError(f"No answer in time to {asked}: {why}\n  {advice}", query_id=request.query_id)
     else:

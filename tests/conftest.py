@@ -38,6 +38,16 @@ def silent_environment() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(autouse=True)
+def same_logger() -> Iterator[None]:
+    """What a test configures of the package's logging ends with the test."""
+    package = logging.getLogger("posthog_driver")
+    handlers, level, propagate = list(package.handlers), package.level, package.propagate
+    yield
+    package.handlers[:], package.propagate = handlers, propagate
+    package.setLevel(level)
+
+
 @pytest.fixture
 def connect(
     fault_server: FaultServer, fake_clock: FakeClock, caplog: pytest.LogCaptureFixture

@@ -285,7 +285,9 @@ class Statements:
 
     def drafts(self, count: int) -> str:
         """Persons: one for each number below ``count``."""
-        company = f"1 + floor({max(3, count // 60)} * {self._unit('company')} * {self._unit('company size')})"
+        company = (
+            f"1 + floor({max(3, self.plan.events // 1000)} * {self._unit('company')} * {self._unit('company size')})"
+        )
         first_name, last_name = self._hash("first name"), _pick(_LAST_NAMES, self._hash("last name"))
         company_key = ", '-', ".join(
             f"lower({_pick(names, number)})"

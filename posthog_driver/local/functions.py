@@ -88,7 +88,7 @@ tupleMultiply/2 tupleDivide/2 tupleNegate/1 tupleMultiplyByNumber/2 tupleDivideB
 
 isFinite/1:boolean isInfinite/1:boolean ifNotFinite/2 isNaN/1:boolean bar/4 transform/3-4
 formatReadableDecimalSize/1:string formatReadableSize/1:string formatReadableQuantity/1:string
-formatReadableTimeDelta/1-2:string ~least/2 ~greatest/2 indexHint/1 extractIPv4Substrings/1
+formatReadableTimeDelta/1-2:string ~least/2 ~greatest/2 indexHint/1
 L1Norm/1 L2Norm/1 LinfNorm/1 LpNorm/2 L1Distance/2 L2Distance/2 LinfDistance/2 LpDistance/3 L1Normalize/1
 L2Normalize/1 LinfNormalize/1 LpNormalize/2 cosineDistance/2
 
@@ -163,7 +163,7 @@ rand/0:integer!
 
 isValidJSON/1:boolean JSONHas/1+:boolean JSONLength/1+:integer JSONArrayLength/1+:integer? JSONType/1+
 JSONExtract/2+ JSONExtractUInt/1+:integer JSONExtractInt/1+:integer JSONExtractFloat/1+:float
-JSONExtractBool/1+:boolean JSONExtractString/1+:string JSONExtractKey/1+ JSONExtractKeys/1+:array
+JSONExtractBool/1+:boolean JSONExtractString/1+:string JSONExtractKeys/1+:array
 JSONExtractRaw/1+:string JSONExtractArrayRaw/1+:array JSONExtractKeysAndValues/1-3:array
 JSONExtractKeysAndValuesRaw/1+:array JSON_VALUE/2+:string
 
@@ -180,8 +180,9 @@ toFloat/1:float?        accurateCastOrNull({0}, 'Float64')
 toUUID/1:uuid?          accurateCastOrNull({0}, 'UUID')
 toNullableString/1:string?  accurateCastOrNull({0}, 'Nullable(String)')
 date_part/2:integer     arrayElement(arrayMap((part, dt) -> multiIf(part = 'year', toYear(dt), part = 'month', \
-toMonth(dt), part = 'day', toDayOfMonth(dt), part = 'hour', toHour(dt), part = 'minute', toMinute(dt), part = 'second', \
-toSecond(dt), part = 'dow', toDayOfWeek(dt), part = 'doy', toDayOfYear(dt), part = 'quarter', toQuarter(dt), NULL), \
+toMonth(dt), part = 'day', toDayOfMonth(dt), part = 'hour', toHour(dt), part = 'minute', toMinute(dt), \
+part = 'second', toSecond(dt), \
+part = 'dow', toDayOfWeek(dt), part = 'doy', toDayOfYear(dt), part = 'quarter', toQuarter(dt), NULL), \
 [{0}], [{1}]), 1)
 split_part/3:string     arrayElement(arrayMap((parts, i) -> if(empty(parts) OR length(parts) < i, '', \
 arrayElement(parts, i)), [splitByString({1}, {0})], [{2}]), 1)
@@ -202,7 +203,7 @@ _TIMEZONE_AWARE = """
 toDateTime=parseDateTime64BestEffortOrNull/1-2:datetime? toDateTime64/1-3:datetime
 toDateTimeUS=parseDateTime64BestEffortUSOrNull/1-2:datetime? parseDateTime=parseDateTimeOrNull/2-3:datetime?
 parseDateTimeBestEffort=parseDateTime64BestEffortOrNull/1-2:datetime? UUIDv7ToDateTime/1-2:datetime
-to_timestamp=fromUnixTimestamp/1-2:datetime to_char=formatDateTime/2-3:string make_timestamp=makeDateTime/6-7:datetime
+to_timestamp=toDateTime/1-2:datetime to_char=formatDateTime/2-3:string make_timestamp=makeDateTime/6-7:datetime
 """
 """The project's time zone is their last argument unless the caller gives one."""
 
@@ -241,10 +242,12 @@ string_agg/2:string!    arrayStringConcat(groupArray({0}), {1})
 every/1:boolean         toBool(min({0}))
 """
 
-PARAMETRIC_FIRST_ARGUMENT = frozenset(
-    "count countMap countMapState sum sumMap sumMapState min minMap minMapState max maxMap maxMapState avg avgState "
-    "avgMap avgMapState median uniq uniqState uniqMap uniqMapState".split()
-)
+_UNITS = "second minute hour day week month quarter year"
+_REDUCERS = """
+count countMap countMapState sum sumMap sumMapState min minMap minMapState max maxMap maxMapState avg avgState avgMap
+avgMapState median uniq uniqState uniqMap uniqMapState
+"""
+PARAMETRIC_FIRST_ARGUMENT = frozenset(_REDUCERS.split())
 """What ``arrayReduce`` takes as its first argument."""
 
 COMPARISONS = {
@@ -266,19 +269,20 @@ COMPARISONS = {
 RAW_STRING_ARGUMENT = frozenset({"toFloatOrZero", "toIntOrZero", "toFloatOrDefault"})
 """Functions that parse text: a typed property reaches them as the text it is stored as."""
 
-WINDOW_ONLY = frozenset(
-    "rank dense_rank row_number first_value last_value nth_value lagInFrame leadInFrame lag lead".split()
-)
+_WINDOW = "rank dense_rank row_number first_value last_value nth_value lagInFrame leadInFrame lag lead"
+WINDOW_ONLY = frozenset(_WINDOW.split())
+"""Functions that need ``OVER``."""
 
-NOT_HERE = frozenset(
-    "matchesAction explainCSPReport embedText lookupDomainType lookupPaidSourceType lookupPaidMediumType "
-    "lookupOrganicSourceType lookupOrganicMediumType convertCurrency getSurveyResponse uniqueSurveySubmissionsFilter "
-    "getTrafficType getTrafficCategory isLikelyBot getBotType getBotName getBotOperator languageCodeToName "
-    "generateSeries percentile_cont percentile_disc aggregate_funnel aggregate_funnel_array aggregate_funnel_cohort "
-    "aggregate_funnel_trends aggregate_funnel_array_trends aggregate_funnel_cohort_trends uniqTheta uniqThetaIf "
-    "tumble hop tumbleStart tumbleEnd hopStart hopEnd nowInBlock rowNumberInBlock rowNumberInAllBlocks "
-    "make_timestamptz date_bin hasAllTokens hasAnyTokens".split()
-)
+_MISSING = """
+matchesAction explainCSPReport embedText lookupDomainType lookupPaidSourceType lookupPaidMediumType
+lookupOrganicSourceType lookupOrganicMediumType convertCurrency getSurveyResponse uniqueSurveySubmissionsFilter
+getTrafficType getTrafficCategory isLikelyBot getBotType getBotName getBotOperator languageCodeToName generateSeries
+percentile_cont percentile_disc aggregate_funnel aggregate_funnel_array aggregate_funnel_cohort aggregate_funnel_trends
+aggregate_funnel_array_trends aggregate_funnel_cohort_trends uniqTheta uniqThetaIf tumble hop tumbleStart tumbleEnd
+hopStart hopEnd nowInBlock rowNumberInBlock rowNumberInAllBlocks make_timestamptz date_bin hasAllTokens hasAnyTokens
+extractIPv4Substrings JSONExtractKey
+"""
+NOT_HERE = frozenset(_MISSING.split())
 """PostHog has these, the embedded one does not (yet): they are refused by name."""
 
 _WORD = re.compile(
@@ -371,7 +375,9 @@ def _load() -> tuple[dict[str, Function], dict[str, Function]]:
 
 FUNCTIONS, _ANY_CASE = _load()
 TIMEZONE_AWARE = frozenset(_read(word, None, False)[0].name for word in _TIMEZONE_AWARE.split())
-_LOGICAL = frozenset({"and", "or", "not"})
+INTERVALS = {unit: f"toInterval{unit.capitalize()}" for unit in _UNITS.split()}
+"""What makes an interval of a unit, for ``dateAdd('day', 1, x)``, which the engine itself takes without quotes only."""
+_LOGICAL = ("and", "or", "not")
 
 
 def find(name: str) -> Function | None:

@@ -76,6 +76,10 @@ class HogQLError(Exception):
         self.hint = hint
 
 
+class _ParserRaised(Exception):
+    """The C++ parser's own exception."""
+
+
 _lock = threading.Lock()
 
 
@@ -88,8 +92,9 @@ def _library() -> types.ModuleType:
 
 
 def _import_with_stubs(name: str) -> types.ModuleType:
-    """Import the C++ parser, which wants three modules of PostHog's server and never touches them again.
+    """Import the C++ parser, which wants three modules of PostHog's server.
 
+    It takes its exceptions from them, and raises one where it gives no tree with an error (an unmatched brace).
     PostHog's SDK has the same top name, so whatever was loaded under these names is put back.
     """
     names = ("posthog", "posthog.hogql", "posthog.hogql.errors")
@@ -97,6 +102,8 @@ def _import_with_stubs(name: str) -> types.ModuleType:
     try:
         for stub in names:
             sys.modules[stub] = types.ModuleType(stub)
+        for error in ("SyntaxError", "NotImplementedError", "ParsingError"):
+            setattr(sys.modules["posthog.hogql.errors"], error, _ParserRaised)
         return importlib.import_module(name)
     finally:
         for stub, module in before.items():
@@ -142,6 +149,8 @@ def _parse(text: str, function: str) -> Node:
         tree: Node = json.loads(parse(text))
     except RecursionError:
         raise HogQLError("Query is too deeply nested") from None
+    except _ParserRaised as error:
+        raise HogQLError(str(error)) from None
     if tree.get("error"):
         message = str(tree.get("message"))
         if "mismatched input '<EOF>'" in message:

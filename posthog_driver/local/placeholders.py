@@ -119,7 +119,8 @@ class Filler:
         return chain[:2] == ["filters", "dateRange"] and self._date(chain[2:]) is None
 
     def _date(self, which: list[Any]) -> datetime | None:
-        text = (self._filters.get("dateRange") or {}).get(f"date_{which[0]}") if len(which) == 1 else None
+        dates = self._filters.get("dateRange") or {}
+        text = dates.get(f"date_{which[0]}") if len(which) == 1 and isinstance(dates, Mapping) else None
         if not text or text == "all":
             return None
         return relative_date(str(text), self._now, end_of_day=which == ["to"])
@@ -200,7 +201,7 @@ def relative_date(text: str, now: datetime, *, end_of_day: bool) -> datetime:
     if unit == "h":
         return date
     date = date.replace(hour=0, minute=0, second=0, microsecond=0)
-    if match[5] == "Start" and unit in _MONTHS:
+    if (match[3] or match[5]) == "Start" and unit in _MONTHS:
         date = date.replace(day=1, month=1 if unit == "y" else date.month)
     return _end_of_day(date) if end_of_day else date
 
@@ -230,6 +231,8 @@ def _flat_properties(properties: Any) -> list[Mapping[str, Any]]:
         properties = properties.get("values") or []
     flat: list[Mapping[str, Any]] = []
     for entry in properties:
+        if not isinstance(entry, Mapping):
+            raise HogQLError("A property filter is an object")
         flat.extend(_flat_properties(entry) if isinstance(entry.get("values"), list) else [entry])
     return flat
 

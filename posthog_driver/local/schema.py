@@ -27,6 +27,7 @@ QUERY_SETTINGS: Mapping[str, int | str] = {
     "transform_null_in": 1,
     "optimize_min_equality_disjunction_chain_length": 4294967295,
     "allow_experimental_analyzer": 1,
+    "session_timezone": "UTC",
     "date_time_output_format": "simple",
     "output_format_json_quote_64bit_integers": 0,
     "output_format_json_quote_denormals": 0,
@@ -97,6 +98,11 @@ def quote_name(name: str) -> str:
     """
     if "%" in name:
         raise ValueError(f'The HogQL identifier "{name}" is not permitted as it contains the "%" character')
+    return quote_any_name(name)
+
+
+def quote_any_name(name: str) -> str:
+    """The same for a name that the translator made itself, such as the text of an expression with a ``%`` in it."""
     return "`" + "".join("\\`" if c == "`" else c if c == "'" else _ESCAPES.get(c, c) for c in name) + "`"
 
 
@@ -284,7 +290,7 @@ _EVENTS = Table(
         Column("$session_id", "string", "Session of the event, empty without one"),
         Column("$window_id", "string", "Browser window of the event, empty without one"),
         Column("person_mode", "string", "full, propertyless or force_upgrade"),
-        *(Column(f"$group_{i}", "string", f"Key of the event's group of type {i}, empty without one") for i in range(5)),
+        *(Column(f"$group_{i}", "string", f"Key of the event's group of type {i}, or empty") for i in range(5)),
         Column("elements_chain_href", "string", "Link target in elements_chain"),
         Column("elements_chain_texts", "array", "Texts in elements_chain"),
         Column("elements_chain_ids", "array", "HTML ids in elements_chain"),
@@ -298,7 +304,7 @@ _EVENTS = Table(
             columns=(
                 Column("id", "uuid", "Person the event belongs to", physical="person_id"),
                 Column("created_at", "datetime", "When the person was first seen", physical="person_created_at"),
-                Column("properties", "json", "The person's properties at the time of the event", physical="person_properties"),
+                Column("properties", "json", "The person's properties back then", physical="person_properties"),
             ),
         ),
         "session": Link("sessions", "$session_id", "session_id"),
@@ -504,9 +510,7 @@ _DATA_TYPES = {
 def _column_rows(catalog: Catalog) -> Iterator[tuple[Any, ...]]:
     for table in _all_tables(catalog):
         schema, name, _ = _namespace(table)
-        nested = {
-            f"{link}.{column.name}": column for link, target in table.links.items() for column in target.columns
-        }
+        nested = {f"{link}.{column.name}": column for link, target in table.links.items() for column in target.columns}
         for position, (shown, column) in enumerate({**table.columns, **nested}.items(), start=1):
             yield (
                 schema,
@@ -568,10 +572,17 @@ def database_schema(catalog: Catalog) -> dict[str, Any]:
     return {"tables": tables, "joins": []}
 
 
+_WORDS = """
+catch distinct except false finally fn fun inf infinity intersect let materialized nan not null throw true try while
+within
+"""
+_KEYWORDS = frozenset(_WORDS.split())
+
+
 def hogql_name(name: str) -> str:
     """A name as HogQL text: plain where that parses, else in backticks (a backtick inside is doubled)."""
     plain = name.replace("_", "a").replace("$", "a")
-    if plain.isascii() and plain.isalnum() and not name[0].isdigit():
+    if plain.isascii() and plain.isalnum() and not name[0].isdigit() and name.lower() not in _KEYWORDS:
         return name
     return "`" + "".join("``" if c == "`" else c if c == "'" else _ESCAPES.get(c, c) for c in name) + "`"
 
@@ -593,7 +604,7 @@ def _events_ddl() -> str:
         f"{quote_name(materialized_name(key))} Nullable(String) MATERIALIZED {property_sql('properties', (key,))}"
         for key in MATERIALIZED_EVENT_PROPERTIES
     ]
-    attribute = "'(?::|\\\")%s=\"(.*?)\"'"
+    attribute = '\'(?::|\\")%s="(.*?)"\''
     columns = [
         "uuid UUID",
         "event String",
@@ -623,7 +634,8 @@ def _events_ddl() -> str:
 def _newest_ddl(name: str, columns: str, key: str) -> list[str]:
     """A table in which the newest version of a key wins, and the view that shows only these."""
     return [
-        f"CREATE TABLE IF NOT EXISTS {DATABASE}.{name} ({columns}, version UInt64 DEFAULT 0, is_deleted UInt8 DEFAULT 0) "
+        f"CREATE TABLE IF NOT EXISTS {DATABASE}.{name} "
+        f"({columns}, version UInt64 DEFAULT 0, is_deleted UInt8 DEFAULT 0) "
         f"ENGINE = ReplacingMergeTree(version) ORDER BY ({key})",
         f"CREATE VIEW IF NOT EXISTS {DATABASE}.{name}_newest AS "
         f"SELECT * FROM {DATABASE}.{name} FINAL WHERE is_deleted = 0",

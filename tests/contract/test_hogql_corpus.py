@@ -5,17 +5,21 @@ The engine lives in a child process (this file, run as a script): in the process
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import re
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from posthog_driver.local.hogql import HogQLError, translate
-from posthog_driver.local.schema import Catalog, Cohort, PropertyDefinition, quote_literal
+from posthog_driver.local import functions
+from posthog_driver.local.hogql import translate
+from posthog_driver.local.schema import Catalog, Cohort, PropertyDefinition
 
 ALICE = "018d0a00-0000-7000-8000-00000000000a"
 BOB = "018d0a00-0000-7000-8000-00000000000b"
@@ -139,6 +143,198 @@ def worker() -> Iterator[Worker]:
         assert process.stdin is not None
         process.stdin.close()
         process.wait(30)
+
+
+# ------------------------------------------------------------------------------------------ NULL in comparisons
+
+
+def _null_table() -> Iterator[tuple[str, str, str, int]]:
+    """PostHog's truth table: a side that is NULL makes a comparison false or true, never NULL."""
+    for operator in ("=", "like", "ilike", "=~", "=~*"):
+        yield from _cases(operator, (0, 0, 0, 1, 1))
+    for operator in ("!=", "not like", "not ilike", "!~", "!~*"):
+        yield from _cases(operator, (1, 1, 1, 0, 0))
+    for operator, outcomes in {"<": (0, 0, 1, 0, 0), "<=": (0, 0, 1, 1, 0)}.items():
+        yield from _cases(operator, outcomes)
+    for operator, outcomes in {">": (0, 0, 0, 0, 0), ">=": (0, 0, 0, 1, 0)}.items():
+        yield from _cases(operator, outcomes)
+    yield from (("'3'", ">", "'2'", 1), ("'3'", ">=", "'2'", 1))
+
+
+def _cases(operator: str, outcomes: tuple[int, ...]) -> Iterator[tuple[str, str, str, int]]:
+    sides = (("null", "'2'"), ("'2'", "null"), ("'3'", "'4'"), ("'3'", "'3'"), ("null", "null"))
+    for (left, right), outcome in zip(sides, outcomes, strict=True):
+        yield left, operator, right, outcome
+
+
+NULL_TABLE = tuple(_null_table())
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        "select {0} {1} {2}",
+        "select a {1} b from (select {0} as a, {2} as b)",
+        "select a {1} {2} from (select {0} as a)",
+        "select {0} {1} b from (select {2} as b)",
+    ],
+)
+def test_a_comparison_with_null_has_an_answer_in_every_form_of_query(worker: Worker, form: str) -> None:
+    queries = [form.format(left, operator, right) for left, operator, right, _ in NULL_TABLE]
+    answers = worker.sql(*(translate(query, CATALOG).sql for query in queries))
+    wrong = [
+        (query, answer)
+        for query, answer, (*_, outcome) in zip(queries, answers, NULL_TABLE, strict=True)
+        if answer[0] != [[outcome]]
+    ]
+    assert len(NULL_TABLE) == 72
+    assert wrong == []
+
+
+@pytest.mark.parametrize(
+    ("expression", "outcome"),
+    [
+        ("5 between 1 and 10", 1),
+        ("11 between 1 and 10", 0),
+        ("5 not between 1 and 10", 0),
+        ("11 not between 1 and 10", 1),
+        ("null between 1 and 10", 0),
+        ("5 between null and 10", 0),
+        ("5 not between 1 and null", 0),
+        ("null in (1)", 0),
+        ("null in (null)", 1),
+        ("null is distinct from null", 0),
+        ("1 is distinct from null", 1),
+        ("null <=> null", 1),
+        ("not (null = 1)", 1),
+    ],
+)
+def test_other_operators_with_null_have_an_answer_too(worker: Worker, expression: str, outcome: int) -> None:
+    assert worker.rows(f"select {expression}") == [[outcome]]
+
+
+# ------------------------------------------------------------------------------------------------- the corpus
+
+
+def _corpus() -> list[tuple[str, Any]]:
+    """The pairs of query and rows in the file beside this one."""
+    text = Path(__file__).with_name("hogql_corpus.txt").read_text(encoding="utf-8")
+    lines = [line for line in text.splitlines() if line and not line.startswith("#")]
+    return [(query, json.loads(rows)) for query, rows in zip(lines[::2], lines[1::2], strict=True)]
+
+
+CORPUS = _corpus()
+
+
+@pytest.mark.parametrize(("query", "rows"), CORPUS, ids=[query for query, _ in CORPUS])
+def test_a_query_gives_the_answer_that_posthog_would(worker: Worker, query: str, rows: Any) -> None:
+    found = worker.rows(query)
+    if "order by" not in query and isinstance(found, list):
+        found, rows = sorted(found, key=str), sorted(rows, key=str)
+    assert found == rows
+
+
+def test_more_than_50000_rows_are_never_given(worker: Worker) -> None:
+    assert len(worker.rows("select number from numbers(60000) limit 100000")) == 50_000
+
+
+def test_columns_have_the_types_that_posthog_reports(worker: Worker) -> None:
+    query = "select event, properties.plan, properties.price, count(), timestamp from events group by all"
+    assert worker.sql(translate(query, CATALOG).sql)[0][1] == [
+        "String",
+        "Nullable(String)",
+        "Nullable(Float64)",
+        "UInt64",
+        "DateTime64(6, 'UTC')",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("query", "rows"),
+    [
+        (
+            "select timestamp, toDate(timestamp) from events order by timestamp limit 1",
+            [["2024-01-15T05:00:00-05:00", "2024-01-15"]],
+        ),
+        ("select toDate(timestamp), toHour(timestamp) from events where distinct_id = 'bob'", [["2024-01-16", 18]]),
+        (
+            "select toDateTime('2024-01-15 10:00:00'), toDateTime('2024-01-15T10:00:00Z')",
+            [["2024-01-15T10:00:00-05:00", "2024-01-15T05:00:00-05:00"]],
+        ),
+        ("select count() from events where timestamp >= '2024-01-16 18:30:00'", [[2]]),
+        ("select toStartOfWeek(timestamp) from events limit 1", [["2024-01-15"]]),
+        (
+            "select session.$start_timestamp, properties.when from events order by timestamp limit 1",
+            [["2024-01-15T05:00:00-05:00", "2024-01-01T22:04:05-05:00"]],
+        ),
+    ],
+)
+def test_datetimes_are_shown_and_read_in_the_time_zone_of_the_project(worker: Worker, query: str, rows: Any) -> None:
+    new_york = dataclasses.replace(CATALOG, timezone="America/New_York", week_start=1)
+    assert worker.rows(query, new_york) == rows
+
+
+@pytest.mark.parametrize(
+    ("filters", "count"),
+    [
+        ({}, 4),
+        ({"dateRange": {"date_from": "2024-01-16"}}, 2),
+        ({"dateRange": {"date_from": "2024-01-15", "date_to": "2024-01-15"}}, 2),
+        ({"dateRange": {"date_from": "-7d"}}, 0),
+        ({"properties": [{"type": "event", "key": "$browser", "value": ["Chrome", "Opera"], "operator": "exact"}]}, 1),
+        ({"properties": [{"type": "event", "key": "it's`%\\", "value": "a%'", "operator": "not_icontains"}]}, 4),
+        (
+            {
+                "properties": [
+                    {"type": "person", "key": "age", "value": 20, "operator": "gt"},
+                    {"type": "event", "key": "plan", "operator": "is_set"},
+                ]
+            },
+            1,
+        ),
+        (
+            {
+                "properties": {
+                    "type": "AND",
+                    "values": [{"values": [{"type": "hogql", "key": "event = 'signed_up'"}], "type": "AND"}],
+                }
+            },
+            1,
+        ),
+        ({"properties": [{"type": "session", "key": "$session_duration", "value": 30, "operator": "gte"}]}, 2),
+    ],
+)
+def test_filters_bound_the_rows(worker: Worker, filters: Any, count: int) -> None:
+    assert worker.rows("select count() from events where {filters}", filters=filters) == [[count]]
+
+
+def test_values_become_the_constants_they_are(worker: Worker) -> None:
+    values = {"text": "it's % \\ \n {x}", "number": 1, "none": None, "list": ["a", 1.5], "deep": {"x": True}}
+    assert worker.rows("select {text}, {number}, {none}, {deep.x}", values=values) == [[values["text"], 1, None, True]]
+    query = "select event from events where event in {names}"
+    assert worker.rows(query, values={"names": ["signed_up"]}) == [["signed_up"]]
+
+
+def test_every_name_on_the_allow_list_is_known_to_the_engine(worker: Worker) -> None:
+    known = {name for (name,) in worker.sql("SELECT lower(name) FROM system.functions")[0][0]}
+    # Names that the engine's parser reads itself.
+    known |= {"untuple", "dateadd", "datesub", "timestampadd", "timestampsub", "countdistinct", "nullable"}
+    suffixes = re.compile(r"(If|Array|Map|State|Merge|ForEach|OrDefault|OrNull|ArgMin|ArgMax)$")
+
+    def is_known(name: str) -> bool:
+        return name.lower() in known or (bool(suffixes.search(name)) and is_known(suffixes.sub("", name)))
+
+    names = {
+        name
+        for function in functions.FUNCTIONS.values()
+        for name in (re.findall(r"(\w+)\(", function.sql) if "{" in function.sql else [function.sql])
+    }
+    assert {name for name in names if not is_known(name)} == set()
+
+
+@pytest.mark.parametrize("sql", ["SELECT * FROM file('/etc/hostname')", "INSERT INTO FUNCTION file('/tmp/x') SELECT 1"])
+def test_the_engine_itself_refuses_files_when_it_is_asked_past_the_translator(worker: Worker, sql: str) -> None:
+    assert isinstance(worker.sql(sql)[0], str)
 
 
 if __name__ == "__main__":

@@ -5,18 +5,24 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
-if TYPE_CHECKING:
-    from posthog_driver.local import LocalPostHog
+from posthog_driver.local import LocalPostHog
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 PYTHON = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 SHELL = [line for block in re.findall(r"```bash\n(.*?)```", README, re.DOTALL) for line in block.splitlines()]
+
+
+@pytest.fixture(scope="module")
+def posthog() -> Iterator[LocalPostHog]:
+    """An embedded PostHog of our own, as the README sends events."""
+    with LocalPostHog(events=2_000, seed=1) as started:
+        yield started
 
 
 def environment(posthog: LocalPostHog) -> dict[str, str]:
@@ -30,16 +36,16 @@ def environment(posthog: LocalPostHog) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("number", range(len(PYTHON)))
-def test_each_python_snippet_runs(number: int, local_posthog: LocalPostHog, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in environment(local_posthog).items():
+def test_each_python_snippet_runs(number: int, posthog: LocalPostHog, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in environment(posthog).items():
         monkeypatch.setenv(name, value)
     exec(compile(PYTHON[number], f"README.md, snippet {number + 1}", "exec"), {"__name__": "readme"})
 
 
 def test_the_error_snippet_says_what_its_comment_promises(
-    local_posthog: LocalPostHog, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    posthog: LocalPostHog, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for name, value in environment(local_posthog).items():
+    for name, value in environment(posthog).items():
         monkeypatch.setenv(name, value)
     (snippet,) = [text for text in PYTHON if "error.detail" in text]
     exec(compile(snippet, "README.md", "exec"), {"__name__": "readme"})
@@ -49,12 +55,12 @@ def test_the_error_snippet_says_what_its_comment_promises(
 
 
 @pytest.mark.parametrize("line", [line for line in SHELL if line.startswith("posthog-driver ")])
-def test_each_command_runs(line: str, local_posthog: LocalPostHog, tmp_path: Path) -> None:
+def test_each_command_runs(line: str, posthog: LocalPostHog, tmp_path: Path) -> None:
     import shlex
 
     command = [sys.executable, "-m", "posthog_driver", *shlex.split(line)[1:]]
     done = subprocess.run(
-        command, env=environment(local_posthog), cwd=tmp_path, capture_output=True, text=True, timeout=60
+        command, env=environment(posthog), cwd=tmp_path, capture_output=True, text=True, timeout=60
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout

@@ -7,8 +7,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-import posthog_driver
 import pytest
+
+import posthog_driver
 
 PACKAGE = Path(posthog_driver.__file__).parent
 FIXED = {
@@ -91,6 +92,7 @@ import logging
 from posthog_driver import PostHogClient
 import posthog_driver.logging_config
 package = logging.getLogger("posthog_driver")
-print(logging.getLogger().handlers, logging.getLogger().level, [type(h).__name__ for h in package.handlers], package.level)
+root = logging.getLogger()
+print(root.handlers, root.level, [type(h).__name__ for h in package.handlers], package.level)
 """
     assert run(code) == "[] 30 ['NullHandler'] 0"

@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import threading
+import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -69,6 +70,12 @@ def entered(breaker: CircuitBreaker) -> Guard:
 
 def leave(guard: Guard, error: BaseException | None = None) -> None:
     guard.__exit__(type(error) if error else None, error, None)
+
+
+def fork() -> int:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12 and later warn of other tests' threads
+        return os.fork()
 
 
 def in_threads(count: int, work: Callable[[], Any]) -> list[Any]:
@@ -490,7 +497,7 @@ def test_after_a_fork_nobody_holds_the_lock_and_the_probe_is_free(breaker: Circu
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 def test_a_forked_child_is_not_stuck_on_a_lock_of_its_parent(breaker: CircuitBreaker) -> None:
     with breaker._lock:
-        pid = os.fork()
+        pid = fork()
         if pid == 0:
             signal.alarm(HANG)  # a deadlock ends the child by a signal
             fail(breaker, 3)

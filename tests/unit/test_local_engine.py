@@ -338,6 +338,24 @@ def test_a_directory_in_use_is_refused_by_another_process(engines: Engines, tmp_
     assert "another process may be using it" in other.stderr
 
 
+def test_an_engine_that_cannot_be_opened_leaves_no_directory(tmp_path: Path) -> None:
+    code = (
+        "import sys; from posthog_driver.local.engine import Engine, EngineError\n"
+        "first = Engine(sys.argv[1])\n"
+        "try: Engine()\n"
+        "except EngineError as error: print(error)\n"
+        "first.close()\n"
+    )
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+
+    child = subprocess.run(
+        [sys.executable, "-c", code, tmp_path / "first"], capture_output=True, text=True, check=True, env=environment
+    )
+
+    assert "cannot be opened" in child.stdout
+    assert list(tmp_path.glob("posthog-local-*")) == []
+
+
 def test_closing_stops_what_runs_and_refuses_what_comes(engines: Engines) -> None:
     engine = engines.Engine()
     with ThreadPoolExecutor(1) as pool:

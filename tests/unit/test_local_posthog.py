@@ -187,7 +187,7 @@ def test_a_fork_that_closes_its_copy_does_not_stop_it(local: LocalPostHog, monke
     ("arguments", "error", "message"),
     [
         ({"events": -1}, ValidationError, "events must be between 0 and"),
-        ({"limits": "none at all"}, ValidationError, "none at all"),
+        ({"limits": "none at all", "events": 0}, ValidationError, "none at all"),
         ({"data": os.path.dirname(__file__)}, PostHogError, "is not empty and holds no embedded PostHog"),
     ],
 )

@@ -185,11 +185,11 @@ class TestWaits:
         error = errors.RateLimitError(status=429, retry_after=asked)
         assert RetryPolicy(rng=lowest).next_delay(QUERY, error, 1, 300.0) == expected
 
-    def test_retry_after_is_a_minimum(self) -> None:
+    def test_retry_after_takes_the_place_of_our_own_wait(self) -> None:
         policy = RetryPolicy(rng=lowest, max_attempts=9)
         error = errors.RateLimitError(status=429, retry_after=5.0)
         assert policy.next_delay(QUERY, error, 1, 300.0) == 5.0
-        assert policy.next_delay(QUERY, error, 4, 300.0) == 8.0
+        assert policy.next_delay(QUERY, error, 4, 300.0) == 5.0
 
     def test_retry_after_counts_for_503_too(self) -> None:
         error = errors.ServerError(status=503, retry_after=7.0)
