@@ -38,7 +38,7 @@ dev = [
 setup(
     name="posthog-driver",
     version=version,
-    description="Answers out of PostHog: a synchronous Python client for HogQL queries, discovery, capture and the REST API",
+    description="Answers out of PostHog: a synchronous client for HogQL queries, discovery, capture and the REST API",
     long_description=(here / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     author="PostHog driver contributors",

@@ -1,4 +1,4 @@
-"""All benchmarks in one run: ``python -m benchmarks``, or some of them by name: ``python -m benchmarks client import``."""
+"""All benchmarks in one run: ``python -m benchmarks``, or some by name: ``python -m benchmarks client import``."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ ALL = ("client", "breaker", "limiter", "retry", "logging", "import")
 
 def main() -> None:
     chosen = sys.argv[1:] or list(ALL)
-    print(f"Python {platform.python_version()}, {platform.machine()}; ratios are medians over rounds in which the cases take turns")
+    print(f"Python {platform.python_version()}, {platform.machine()}; the cases take turns, ratios are medians")
     for name in chosen:
         importlib.import_module(f"benchmarks.bench_{name}").main()
 

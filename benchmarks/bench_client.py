@@ -5,9 +5,9 @@ from __future__ import annotations
 import threading
 
 import requests
-from posthog_driver import PostHogClient, PostHogConfig
 
 from benchmarks.measure import Row, ratios, server, show
+from posthog_driver import PostHogClient, PostHogConfig
 
 BODY = {"query": {"kind": "HogQLQuery", "query": "SELECT 1"}}
 HEADERS = {"Authorization": "Bearer phx_bench"}

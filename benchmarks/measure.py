@@ -58,6 +58,7 @@ def server(rows: int, delay: float = 0.0) -> Iterator[str]:
     """Run the benchmark server in a process of its own; gives its URL."""
     command = [sys.executable, "-m", "benchmarks.server", str(rows), str(delay)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None and process.stdin is not None
+        assert process.stdout is not None
+        assert process.stdin is not None
         yield f"http://127.0.0.1:{process.stdout.readline().strip()}"
         process.stdin.close()

@@ -1,6 +1,6 @@
 """The least server that answers like PostHog: raw sockets, ready bytes, a process of its own.
 
-    python -m benchmarks.server ROWS [DELAY_SECONDS]     prints its port, ends with its stdin
+python -m benchmarks.server ROWS [DELAY_SECONDS]     prints its port, ends with its stdin
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from posthog_driver._codec import encode
 from posthog_driver._models import ApiRequest
-from posthog_driver.endpoints import new_uuid
+from posthog_driver.endpoints import new_uuid, sendable_text
 from posthog_driver.exceptions import (
     ConfigurationError,
     ObjectNotFoundError,
@@ -101,7 +101,7 @@ def plan_flag(
         "api_key": _token(token),
         "distinct_id": _distinct_id(distinct_id),
         "flag_keys_to_evaluate": [key],
-        "person_properties": _clean(dict(person_properties or {}), "person_properties"),
+        "person_properties": _clean(_properties(person_properties, "person_properties"), "person_properties"),
     }
     return ApiRequest("POST", "/flags/", body, params={"v": 2}, scope="ingest", timeout=timeout)
 
@@ -183,16 +183,19 @@ def _event(event: Mapping[str, Any], now: float) -> dict[str, Any]:
     name = event.get("event")
     if not isinstance(name, str) or not name.strip():
         raise ValidationError("an event needs a name: event='signed_up'. Nothing was sent.")
-    properties = event.get("properties")
-    if properties is not None and not hasattr(properties, "keys"):
-        raise ValidationError(f"properties are a dict, not {type(properties).__name__}. Nothing was sent.")
     return {
-        "event": name,
+        "event": sendable_text(name, "The name"),
         "distinct_id": _distinct_id(event.get("distinct_id")),
-        "properties": _clean(dict(properties or {}), "properties"),
+        "properties": _clean(_properties(event.get("properties"), "properties"), "properties"),
         "timestamp": _timestamp(event.get("timestamp"), now),
         "uuid": _uuid(event.get("uuid")),
     }
+
+
+def _properties(value: Any, name: str) -> dict[Any, Any]:
+    if value is not None and not hasattr(value, "keys"):
+        raise ValidationError(f"{name} are a dict, not {type(value).__name__}. Nothing was sent.")
+    return dict(value or {})
 
 
 def _uuid(value: Any) -> str:
@@ -208,7 +211,7 @@ def _distinct_id(value: Any) -> str:
     text = str(value).strip() if isinstance(value, (str, int)) and not isinstance(value, bool) else ""
     if not text:
         raise ValidationError("distinct_id is needed: the id of the user, as text. Nothing was sent.")
-    return text
+    return sendable_text(text, "distinct_id")
 
 
 def _timestamp(value: Any, now: float) -> str:
@@ -234,8 +237,10 @@ def _clean(value: Any, where: str, depth: int = 0) -> Any:
     """Return a JSON-compatible copy; NaN and infinity become null, as the official SDK does, and are reported."""
     if depth > 100:
         raise ValidationError(f"{where[:60]} is nested too deeply or contains itself. Nothing was sent.")
-    if value is None or isinstance(value, (str, bool, int)):
+    if value is None or isinstance(value, (bool, int)):
         return value
+    if isinstance(value, str):
+        return sendable_text(value, where[:60])
     if isinstance(value, float):
         if math.isfinite(value):
             return value
@@ -245,7 +250,10 @@ def _clean(value: Any, where: str, depth: int = 0) -> Any:
         names = list(value.keys())
         if len(set(map(str, names))) < len(names):
             raise ValidationError(f"{where[:60]} has two names that are the same text. Nothing was sent.")
-        return {str(name): _clean(value[name], f"{where}.{name}", depth + 1) for name in names}
+        return {
+            sendable_text(str(name), f"A name in {where[:60]}"): _clean(value[name], f"{where}.{name}", depth + 1)
+            for name in names
+        }
     if isinstance(value, (list, tuple, set, frozenset)):
         return [_clean(item, f"{where}[{number}]", depth + 1) for number, item in enumerate(value)]
     if isinstance(value, (datetime.datetime, datetime.date)):

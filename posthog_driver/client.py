@@ -15,7 +15,7 @@ from posthog_driver._models import ApiRequest
 from posthog_driver._redaction import forget_secret, redact, register_secret
 from posthog_driver.capture import parse_flag, plan_batches, plan_event, plan_flag, report_quota
 from posthog_driver.circuit_breaker import CircuitBreaker
-from posthog_driver.config import PostHogConfig
+from posthog_driver.config import PostHogConfig, check_seconds
 from posthog_driver.endpoints import QueryOptions, Runner, plan_query, run_query
 from posthog_driver.exceptions import (
     AuthorizationError,
@@ -253,6 +253,7 @@ class PostHogClient:
         query; one that is given up (deadline, Ctrl-C) is cancelled on the server.
         """
         seconds = self.config.total_timeout if total_timeout is None else total_timeout
+        check_seconds("total_timeout", seconds)
         options = QueryOptions(
             fresh=fresh,
             name=name,
@@ -471,8 +472,8 @@ class PostHogClient:
 
     def get_cohorts(self, search: str | None = None, *, timeout: float | None = None) -> list[dict[str, Any]]:
         """Return all cohorts, or those with ``search`` in their name (in any case)."""
-        found = self._list("cohorts", timeout)
-        return [item for item in found if search is None or search.lower() in str(item.get("name", "")).lower()]
+        wanted = "" if search is None else str(search).lower()
+        return [item for item in self._list("cohorts", timeout) if wanted in str(item.get("name", "")).lower()]
 
     def create_cohort(
         self,

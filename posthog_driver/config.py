@@ -10,12 +10,12 @@ import re
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from posthog_driver.exceptions import AuthenticationError, ConfigurationError
+from posthog_driver.exceptions import AuthenticationError, ConfigurationError, ValidationError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-__all__ = ["DEFAULT_API_URL", "DriverConfig", "PostHogConfig", "ingestion_url"]
+__all__ = ["DEFAULT_API_URL", "DriverConfig", "PostHogConfig", "check_seconds", "ingestion_url"]
 
 DEFAULT_API_URL = "https://us.posthog.com"
 
@@ -217,6 +217,18 @@ def _rebuild(cls: type[PostHogConfig], values: dict[str, Any]) -> PostHogConfig:
 
 
 DriverConfig = PostHogConfig
+
+
+def check_seconds(name: str, value: object) -> None:
+    """Refuse what is no time-out: a positive number of seconds.
+
+    Raises:
+        ValidationError: it is none; nothing was sent.
+    """
+    check = _Check()
+    check.seconds(name, value)
+    if check.problems:
+        raise ValidationError(f"{check.problems[0]}. Nothing was sent.")
 
 
 class _Check:

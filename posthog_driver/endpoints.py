@@ -45,6 +45,7 @@ __all__ = [
     "plan_query",
     "run_node",
     "run_query",
+    "sendable_text",
     "to_json_value",
 ]
 
@@ -109,7 +110,7 @@ def plan_query(
     from posthog_driver._placeholders import check_values  # loaded late: its patterns take a millisecond
 
     lexed = check_values(hogql, values)
-    node: dict[str, Any] = {"kind": "HogQLQuery", "query": _sendable(hogql)}
+    node: dict[str, Any] = {"kind": "HogQLQuery", "query": sendable_text(hogql)}
     if values:
         node["values"] = to_json_value(values)
     for root, example in (("filters", "{filters}"), ("variables", "{variables.name}")):
@@ -128,9 +129,9 @@ def plan_node(project_id: str, node: Mapping[str, Any], options: QueryOptions = 
     """Return the request for any query node: ``{"kind": ...}``."""
     query_id = new_uuid()
     name = options.name or "posthog_driver"
-    if len(name) > _MOST_NAME:
+    if not isinstance(name, str) or len(name) > _MOST_NAME:
         raise ValidationError(
-            f"The query's name has {len(name)} characters; PostHog takes {_MOST_NAME}. Nothing was sent."
+            f"The query's name is text of {_MOST_NAME} characters at most, not {name!r:.40}. Nothing was sent."
         )
     body = {"query": dict(node), "client_query_id": query_id, "name": name}
     body["refresh"] = "force_blocking" if options.fresh else "blocking"
@@ -242,7 +243,11 @@ def _finished(send: Send, clock: Clock, request: ApiRequest, data: Any) -> Any:
         clock.sleep(min(pause, left / 2))
         pause = min(pause * _PAUSE_GROWTH, _LONGEST_PAUSE)
         running = status.get("id")
-        data = send(plan_poll(request, running if isinstance(running, str) else None))
+        try:
+            data = send(plan_poll(request, running if isinstance(running, str) else None))
+        except ObjectNotFoundError as error:
+            error.args = (f"{error}\n  PostHog keeps a query's state for 20 minutes; run the query again.",)
+            raise
     if status is None:
         return data
     if status.get("error") or status.get("error_message"):
@@ -359,7 +364,7 @@ def _json_value(value: Any) -> Any:
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, str):
-        return _sendable(value)
+        return sendable_text(value)
     if isinstance(value, int):
         if -(2**63) <= value < 2**64:
             return value
@@ -387,16 +392,16 @@ def _json_value(value: Any) -> Any:
     if isinstance(value, Mapping):
         if not all(isinstance(name, str) for name in value):
             raise ValidationError("The names in an object that is sent as a value must be text. Nothing was sent.")
-        return {_sendable(name): _json_value(item) for name, item in value.items()}
+        return {sendable_text(name): _json_value(item) for name, item in value.items()}
     raise ValidationError(f"A value of type {type(value).__name__} cannot be sent. Nothing was sent.")
 
 
-def _sendable(text: str) -> str:
-    """Refuse a lone surrogate: it is no Unicode, and PostHog would answer with an encoder's complaint."""
+def sendable_text(text: str, what: str = "The text") -> str:
+    """Return the text, or refuse a lone surrogate: it is no Unicode, and PostHog refuses everything sent with it."""
     try:
         text.encode()
     except UnicodeEncodeError as error:
-        raise ValidationError(f"The text holds a lone surrogate at {error.start}. Nothing was sent.") from None
+        raise ValidationError(f"{what} holds a lone surrogate at {error.start}. Nothing was sent.") from None
     return text
 
 

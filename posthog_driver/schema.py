@@ -298,7 +298,7 @@ def _property_facts(item: dict[str, Any], kind: str) -> dict[str, Any]:
     holds = str(item.get("property_type") or "String").lower()
     described = item.get("description") or f"{kind.capitalize()} property seen in this project"
     if kind == "group" and holds != "string":
-        # On the table `groups` PostHog gives properties as text; it converts them on events (group_0.properties.x) only.
+        # On the table `groups` PostHog gives properties as text; it converts them on events (group_0.properties.x).
         return {"type": "string", "description": f"{described}; text that holds {holds}, as in toFloat(...)"}
     return {"type": holds, "description": described}
 

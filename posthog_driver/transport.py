@@ -32,6 +32,7 @@ from posthog_driver._redaction import redact
 from posthog_driver._session import DriverSession
 from posthog_driver._version import __version__
 from posthog_driver.circuit_breaker import Outcome
+from posthog_driver.config import check_seconds
 from posthog_driver.exceptions import (
     ConnectionError,
     PostHogError,
@@ -58,6 +59,8 @@ MAX_BODY_BYTES = 256 << 20
 
 _CHUNK = 1 << 20
 _CANCEL_TIMEOUT = 1.0
+# PostHog's error bodies repeat the query; beyond this it is somebody else's page.
+_MOST_ERROR_BYTES = 4 << 20
 # PostHog decides by the agent's first token which flags a caller sees: python-requests counts as a server.
 _HEADERS = {
     "User-Agent": f"python-requests/{requests.__version__} posthog_driver/{__version__}",
@@ -135,10 +138,8 @@ class Transport:
         Raises:
             PostHogError: the class says what to do about it; see `posthog_driver.exceptions`.
         """
-        if request.timeout is not None and not request.timeout > 0:
-            raise ValidationError(
-                f"timeout is a positive number of seconds, not {request.timeout!r:.40}. Nothing was sent."
-            )
+        if request.timeout is not None:
+            check_seconds("timeout", request.timeout)
         now = self._clock.monotonic
         started = now()
         deadline = request.deadline
@@ -254,7 +255,7 @@ class Transport:
                 status=status,
                 query_id=request.query_id,
             )
-        text = redact(body[:100_000].decode("utf-8", "replace"))
+        text = redact(body[:_MOST_ERROR_BYTES].decode("utf-8", "replace"))
         answer = _decoded(status, response.headers, text.encode("utf-8", "replace"), elapsed)
         retry_after = parse_retry_after(response.headers.get("Retry-After"), self._clock.wall())
         raise error_from_answer(request, answer, tried, retry_after)

@@ -303,7 +303,8 @@ def test_what_json_does_not_know_is_null_or_refused(writer: PostHogClient, caplo
 
 def test_an_event_that_is_none_is_not_sent(writer: PostHogClient) -> None:
     refused: list[tuple[Any, ...]] = [
-        ("", "u"), ("e", ""), ("e", None), ("e", "u", [1]), ("e", "u", None, "soon"), ("e", True)
+        ("", "u"), ("e", ""), ("e", None), ("e", "u", [1]), ("e", "u", None, "soon"), ("e", True), ("e\ud800", "u"),
+        ("e", "u\ud800"), ("e", "u", {"deep": ["\ud800"]}),
     ]  # fmt: skip
     for arguments in refused:
         with pytest.raises(ValidationError):
@@ -446,8 +447,10 @@ def test_a_flag_that_is_off_unknown_or_undecided_is_an_error_and_not_false(write
             writer.evaluate_flag(key, "u")
     with pytest.raises(ServerError, match=undecided):
         writer.evaluate_flag(undecided, "u")
-    with pytest.raises(ValidationError):
-        writer.evaluate_flag("", "u")
+    wrong: list[tuple[Any, ...]] = [("", "u"), (off, ""), (off, None), (off, "u", [1])]
+    for arguments in wrong:
+        with pytest.raises(ValidationError):
+            writer.evaluate_flag(*arguments)
 
 
 # Entities -----------------------------------------------------------------------------------------------------------

@@ -47,8 +47,9 @@ def moment(text: str) -> dt.datetime:
 
 VALUES: list[Any] = [
     None, True, False, 0, -1, 2**53 + 1, 2**63 - 1, -(2**63), 2**64 - 1, 0.1, -1.5, 1e300, 5e-324, 2.0,
-    3.871263253914861e16, "", "null", "'", "\\", "\\'", "o'\\ {x} -- %", "\\0 \\n", "a\0b", "line\nbreak\ttab\r\b\f\v\a\x7f", '"`"',
-    "日本 🎉 \u202e", [1, 2], ["a", "b'\\"], [], [None, 1], [[1], [2, 3]], [0.5, 1.0],
+    3.871263253914861e16, "", "null", "'", "\\", "\\'", "o'\\ {x} -- %", "\\0 \\n", "a\0b",
+    "line\nbreak\ttab\r\b\f\v\a\x7f", '"`"', "日本 🎉 \u202e", [1, 2], ["a", "b'\\"], [], [None, 1], [[1], [2, 3]],
+    [0.5, 1.0],
 ]  # fmt: skip
 
 
@@ -340,8 +341,9 @@ def test_columns_of_one_name_keep_every_value(client: PostHogClient) -> None:
 def test_every_kind_of_cell_comes_as_python_knows_it(client: PostHogClient) -> None:
     rows = client.query(
         "SELECT NULL AS nothing, properties.nope AS missing, toFloat('nan') AS odd, 1 / 0 AS endless, "
-        "[NULL, 1] AS list, map('a', 1) AS dict, (1, 'a', NULL) AS tuple, toDate('2024-01-02') AS day, toUUID({id}) AS id, "
-        "9223372036854775807 AS big, true AS yes, toDateTime('2024-01-02 03:04:05') AS moment FROM events LIMIT 1",
+        "[NULL, 1] AS list, map('a', 1) AS dict, (1, 'a', NULL) AS tuple, toDate('2024-01-02') AS day, "
+        "toUUID({id}) AS id, 9223372036854775807 AS big, true AS yes, toDateTime('2024-01-02 03:04:05') AS moment "
+        "FROM events LIMIT 1",
         {"id": str(uuid.UUID(int=1))},
     )
 
@@ -447,3 +449,24 @@ def test_a_mistake_that_only_the_engine_notices_has_its_code(client: PostHogClie
 def test_what_is_no_query_is_not_sent(client: PostHogClient, hogql: Any) -> None:
     with pytest.raises(ValidationError):
         client.query(hogql)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"timeout": "5"}, {"timeout": 0}, {"total_timeout": 0}, {"total_timeout": math.nan}, {"name": "x" * 129},
+     {"name": 5}, {"values": ["a"]}, {"filters": {"dateRange": {}}}, {"variables": {"x": 1}}],
+    ids=repr,
+)  # fmt: skip
+def test_an_option_that_cannot_be_is_refused_before_anything_is_sent(client: PostHogClient, options: Row) -> None:
+    with pytest.raises(ValidationError, match=r"Nothing was sent|PostHog would ignore"):
+        client.query("SELECT 1", **options)
+
+
+def test_a_mistake_in_a_very_long_query_is_marked_too(client: PostHogClient) -> None:
+    hogql = "SELECT '" + r"\\" * 30_000 + "', evnt FROM events"
+    with pytest.raises(QueryError) as caught:
+        client.query(hogql)
+
+    assert hogql[caught.value.position : caught.value.end] == "evnt"
+    assert (caught.value.code, caught.value.fix) == ("invalid_input", "event")
+    assert len(str(caught.value)) < 5_000

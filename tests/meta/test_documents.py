@@ -59,9 +59,7 @@ def test_each_command_runs(line: str, posthog: LocalPostHog, tmp_path: Path) -> 
     import shlex
 
     command = [sys.executable, "-m", "posthog_driver", *shlex.split(line)[1:]]
-    done = subprocess.run(
-        command, env=environment(posthog), cwd=tmp_path, capture_output=True, text=True, timeout=60
-    )
+    done = subprocess.run(command, env=environment(posthog), cwd=tmp_path, capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout
 

@@ -85,10 +85,11 @@ def test_a_wait_respects_deadline_server_attempts_and_writes(
         assert decision.cost == 0
         return
     asked = error.retry_after
-    floor = asked if asked is not None and asked > 0 else 0.0
-    assert max(floor, min(2.0 ** (attempt - 1), 33)) <= decision.delay <= max(33.0, floor)
+    if asked is not None and asked > 0:
+        assert decision.delay == asked <= policy.max_retry_after
+    else:
+        assert min(2.0 ** (attempt - 1), 33) <= decision.delay <= 33.0
     assert decision.delay < remaining
-    assert floor <= policy.max_retry_after
     assert attempt < policy.attempts_for(request)
     assert decision.cost == (10 if isinstance(error, errors.TimeoutError) else 5)
     assert isinstance(error, (errors.ConnectionError, errors.RateLimitError))

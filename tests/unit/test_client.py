@@ -288,12 +288,13 @@ class TestASlowQuery:
             client.query("SELECT 1")
         assert sent(stub)[-1].startswith(f"DELETE {QUERY}")
 
-    def test_is_not_cancelled_when_it_was_refused_or_never_sent(self, make: Make) -> None:
+    def test_is_not_cancelled_when_it_was_refused_or_never_sent(self, make: Make, fake_clock: FakeClock) -> None:
         client, stub = make((400, error_body(400, "no")))
         with pytest.raises(PostHogError):
             client.query("SELECT nothing")
+        client.rate_limiter = Mock(wait_and_acquire=lambda timeout: fake_clock.advance(timeout))
         with pytest.raises(TimeoutError, match="was not sent"):
-            client.query("SELECT 1", total_timeout=0)
+            client.query("SELECT 1", total_timeout=5)
         assert sent(stub) == [f"POST {QUERY}"]
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from posthog_driver.config import DEFAULT_API_URL, DriverConfig, PostHogConfig, ingestion_url
+from posthog_driver.config import DEFAULT_API_URL, DriverConfig, PostHogConfig, check_seconds, ingestion_url
 from posthog_driver.exceptions import AuthenticationError, ConfigurationError, ValidationError
 
 KEY = "phx_test_key"
@@ -185,6 +185,12 @@ class TestNumbers:
     @pytest.mark.parametrize("value", [0.001, 1, 2.5, 1_000_000])
     def test_other_seconds_are_kept(self, value: float) -> None:
         assert config(timeout=value, total_timeout=value).timeout == value
+
+    @pytest.mark.parametrize("value", [0, -1, float("nan"), 1e10, True, "30", None])
+    def test_the_seconds_of_one_call_hold_to_the_same_rule(self, value: object) -> None:
+        check_seconds("timeout", 2.5)
+        with pytest.raises(ValidationError, match=r"^timeout must be a positive number.*Nothing was sent\.$"):
+            check_seconds("timeout", value)
 
     @pytest.mark.parametrize("value", [-1, 1.0, True, "3", None])
     def test_tries_are_whole(self, value: object) -> None:

@@ -30,6 +30,7 @@ from posthog_driver.endpoints import (
     plan_query,
     run_node,
     run_query,
+    sendable_text,
     to_json_value,
 )
 from posthog_driver.exceptions import QueryError, ResponseFormatError, ValidationError
@@ -91,14 +92,21 @@ class TestPlan:
         for text in (f"SELECT {{{root}.x}}", f"SELECT {{coalesce({root}.x, 1)}}"):
             assert root in plan_query("1", text, None, options).json["query"]
 
-    def test_a_name_that_posthog_would_refuse_is_refused_here(self) -> None:
-        with pytest.raises(ValidationError, match="129 characters; PostHog takes 128"):
-            plan_query("1", "SELECT 1", None, QueryOptions(name="n" * 129))
+    @pytest.mark.parametrize("name", ["n" * 129, 5, b"name"])
+    def test_a_name_that_posthog_would_refuse_is_refused_here(self, name: Any) -> None:
+        with pytest.raises(ValidationError, match=r"text of 128 characters at most.*Nothing was sent") as caught:
+            plan_query("1", "SELECT 1", None, QueryOptions(name=name))
+        assert len(str(caught.value)) < 200
 
     @pytest.mark.parametrize("text", ["SELECT '\ud800'", "SELECT {a}"])
     def test_text_that_is_no_unicode_is_refused(self, text: str) -> None:
         with pytest.raises(ValidationError, match="lone surrogate"):
             plan_query("1", text, {"a": "\udfff"} if "{a}" in text else None)
+
+    def test_text_that_is_unicode_stays_and_what_is_not_is_named(self) -> None:
+        assert sendable_text("it's \U0001f600") == "it's \U0001f600"
+        with pytest.raises(ValidationError, match="The name of the event holds a lone surrogate at 1"):
+            sendable_text("a\ud800", "The name of the event")
 
     def test_any_node_can_be_asked_and_stays_as_it_was(self) -> None:
         node = MappingProxyType({"kind": "DatabaseSchemaQuery"})

@@ -60,7 +60,9 @@ class Project:
             "person": definitions({"name": "email", "property_type": None}, {"name": "it's \\ odd"}),
             "session": definitions({"name": "$session_duration", "property_type": "Numeric"}, {"name": "$entry_utm"}),
             "groups_types": [{"group_type": "company", "group_type_index": 0}, {"group_type_index": 1}],
-            "group": definitions({"name": "name", "property_type": "String"}),
+            "group": definitions(
+                {"name": "name", "property_type": "String"}, {"name": "seats", "property_type": "Numeric"}
+            ),
         }
         self.schema = Schema(self.send, Runner(self.clock, self.cancelled.append, 3), "1", 100.0)
 
@@ -274,7 +276,10 @@ class TestFields:
         assert fields["$entry_utm"]["description"] == "Session property seen in this project"
 
     def test_of_groups_have_their_properties(self, project: Project) -> None:
-        assert "properties.name" in project.schema.get_fields("groups")
+        fields = project.schema.get_fields("groups")
+        assert "text that holds" not in fields["properties.name"]["description"]
+        assert fields["properties.seats"]["type"] == "string"
+        assert "text that holds numeric" in fields["properties.seats"]["description"]
         asked = [request.params or {} for request in project.asked if "property_definitions" in request.path]
         assert [(params["type"], params["group_type_index"]) for params in asked] == [("group", 0), ("group", 1)]
 
