@@ -28,12 +28,17 @@ class Clock(Protocol):
 
 
 class SystemClock:
-    """The real clock. ``sleep`` looks ``time.sleep`` up at call time, so that patching it works."""
+    """The real clock. It looks ``time.sleep`` and the others up at call time, so that patching them works."""
 
     __slots__ = ()
 
-    monotonic = staticmethod(time.monotonic)
-    wall = staticmethod(time.time)
+    def monotonic(self) -> float:
+        """Return seconds from an arbitrary start; never goes backwards."""
+        return time.monotonic()
+
+    def wall(self) -> float:
+        """Return seconds since the epoch."""
+        return time.time()
 
     def sleep(self, seconds: float) -> None:
         """Block the calling thread for ``seconds``; nothing happens for zero or less."""

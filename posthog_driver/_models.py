@@ -23,7 +23,7 @@ class ApiRequest(NamedTuple):
         path: Path below the host, with its leading and trailing slash.
         json: Body to encode as JSON, or None.
         params: Query parameters, or None.
-        body: Ready bytes instead of ``json`` (compressed batches).
+        body: Ready bytes that are sent in place of ``json`` (compressed batches).
         headers: Extra headers, or None.
         scope: The rate limit's family: ``query``, ``crud`` or ``ingest`` (the ingestion host).
         idempotent: Safe to send twice.

@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import functools
 import json
+import os
 import re
 import threading
 import urllib.parse
+from collections import deque
 from json.encoder import encode_basestring_ascii as _quote
 from typing import TYPE_CHECKING
 
@@ -89,22 +91,39 @@ class _Secrets:
     """The registered keys with the number of their holders, and the texts by which they show."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
+        self._changes: deque[tuple[str, int]] = deque()
+        self._changing = False
         self._holders: dict[str, int] = {}
         self.needles: tuple[tuple[str, str], ...] = ()
         self.listeners: list[Callable[[], None]] = []
 
     def add(self, key: str, holders: int) -> None:
+        """Count holders of a key; the garbage collector may call this in the middle of itself, in the same thread."""
+        self._changes.append((key, holders))
         with self._lock:
-            count = self._holders.get(key, 0) + holders
-            if count > 0:
-                self._holders[key] = count
-            else:
-                self._holders.pop(key, None)
-            texts = {text for secret in self._holders for text in _appearances(secret)}
-            self.needles = tuple((text, mask_api_key(text)) for text in sorted(texts, key=len, reverse=True))
+            if self._changing:
+                return  # the call that was interrupted goes on with this change
+            self._changing = True
+            try:
+                while self._changes:
+                    self._apply(*self._changes.popleft())
+            finally:
+                self._changing = False
+
+    def _apply(self, key: str, holders: int) -> None:
+        count = self._holders.pop(key, 0) + holders
+        if count > 0:
+            self._holders[key] = count
+        texts = {text for secret in tuple(self._holders) for text in _appearances(secret)}
+        self.needles = tuple((text, mask_api_key(text)) for text in sorted(texts, key=len, reverse=True))
         for changed in self.listeners:
             changed()
+
+    def renew(self) -> None:
+        """Start over in a forked child with a lock that nobody holds."""
+        self._lock = threading.RLock()
+        self._changing = False
 
 
 def _appearances(secret: str) -> set[str]:
@@ -128,6 +147,8 @@ def _appearances(secret: str) -> set[str]:
 
 
 SECRETS = _Secrets()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=SECRETS.renew)
 
 
 def register_secret(key: str | None) -> None:

@@ -25,7 +25,7 @@ from posthog_driver.exceptions import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping
 
 __all__ = ["Batch", "parse_flag", "plan_batches", "plan_event", "plan_flag", "report_quota"]
 
@@ -34,9 +34,14 @@ MAX_BATCH_BYTES = 5 << 20
 MAX_EVENT_BYTES = 20 << 20
 """PostHog refuses larger bodies with 413."""
 _GZIP_FROM = 1024
-_KNOWN_KEYS = frozenset(("event", "distinct_id", "properties", "timestamp", "uuid"))
+_KNOWN_KEYS = frozenset(("event", "distinct_id", "properties", "timestamp", "uuid", "$set", "$set_once"))
 
 logger = logging.getLogger("posthog_driver.capture")
+
+
+class _Ready(NamedTuple):
+    checked: dict[str, Any]
+    encoded: bytes
 
 
 class Batch(NamedTuple):
@@ -65,7 +70,7 @@ def plan_event(token: str | None, event: Mapping[str, Any], now: float, timeout:
 
 
 def plan_batches(
-    token: str | None, events: Sequence[Mapping[str, Any]], now: float, timeout: float | None = None
+    token: str | None, events: Iterable[Mapping[str, Any]], now: float, timeout: float | None = None
 ) -> list[Batch]:
     """Return the requests that capture many events, split by size and compressed; every event is checked first.
 
@@ -74,17 +79,16 @@ def plan_batches(
         ValidationError: an event cannot be captured; its position is named, and nothing is sent.
     """
     token = _token(token)
-    if not isinstance(events, (list, tuple)):
+    if hasattr(events, "keys") or hasattr(events, "upper") or not hasattr(events, "__iter__"):
         raise ValidationError("capture_batch needs a list of events. Nothing was sent.")
-    encoded = []
+    ready = []
     for number, event in enumerate(events):
         try:
             checked = _event(event, now)
-            encoded.append(_size_of(encode(checked), checked["event"]))
+            ready.append(_Ready(checked, _size_of(encode(checked), checked["event"])))
         except ValidationError as error:
             raise ValidationError(f"Event {number} of the batch: {error}") from error
-    head = b'{"api_key":' + encode(token) + b',"batch":['
-    return [Batch(_batch(head + b",".join(part) + b"]}", timeout), len(part)) for part in _split(encoded)]
+    return [Batch(_batch(token, part, timeout), len(part)) for part in _split(ready)]
 
 
 def plan_flag(
@@ -137,24 +141,26 @@ def report_quota(data: Any) -> list[str]:
     return [str(item) for item in limited] if isinstance(limited, list) else [str(limited)]
 
 
-def _batch(body: bytes, timeout: float | None) -> ApiRequest:
+def _batch(token: str, part: list[_Ready], timeout: float | None) -> ApiRequest:
+    body = b'{"api_key":' + encode(token) + b',"batch":[' + b",".join(event.encoded for event in part) + b"]}"
     headers = None
     if len(body) > _GZIP_FROM:
         import gzip
 
         body, headers = gzip.compress(body, 6, mtime=0), {"Content-Encoding": "gzip"}
-    return ApiRequest("POST", "/batch/", body=body, headers=headers, scope="ingest", timeout=timeout)
+    plain = {"api_key": token, "batch": [event.checked for event in part]}
+    return ApiRequest("POST", "/batch/", plain, body=body, headers=headers, scope="ingest", timeout=timeout)
 
 
-def _split(encoded: list[bytes]) -> Iterator[list[bytes]]:
-    part: list[bytes] = []
+def _split(events: list[_Ready]) -> Iterator[list[_Ready]]:
+    part: list[_Ready] = []
     size = 0
-    for event in encoded:
-        if part and size + len(event) > MAX_BATCH_BYTES:
+    for event in events:
+        if part and size + len(event.encoded) > MAX_BATCH_BYTES:
             yield part
             part, size = [], 0
         part.append(event)
-        size += len(event) + 1
+        size += len(event.encoded) + 1
     if part:
         yield part
 
@@ -183,10 +189,15 @@ def _event(event: Mapping[str, Any], now: float) -> dict[str, Any]:
     name = event.get("event")
     if not isinstance(name, str) or not name.strip():
         raise ValidationError("an event needs a name: event='signed_up'. Nothing was sent.")
+    properties = _properties(event.get("properties"), "properties")
+    for outer in ("$set", "$set_once"):  # PostHog takes them beside the properties too
+        if outer in event:
+            properties.setdefault(outer, event[outer])
+    distinct_id = event.get("distinct_id")
     return {
         "event": sendable_text(name, "The name"),
-        "distinct_id": _distinct_id(event.get("distinct_id")),
-        "properties": _clean(_properties(event.get("properties"), "properties"), "properties"),
+        "distinct_id": _distinct_id(properties.get("distinct_id") if distinct_id is None else distinct_id),
+        "properties": _clean(properties, "properties"),
         "timestamp": _timestamp(event.get("timestamp"), now),
         "uuid": _uuid(event.get("uuid")),
     }

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import datetime
 import logging
+import os
+import weakref
 from typing import TYPE_CHECKING, Any
 
 from posthog_driver._clock import SystemClock
@@ -20,6 +22,7 @@ from posthog_driver.endpoints import QueryOptions, Runner, plan_query, run_query
 from posthog_driver.exceptions import (
     AuthorizationError,
     CircuitBreakerOpen,
+    ConfigurationError,
     ConnectionError,
     PostHogError,
     RateLimitError,
@@ -34,7 +37,7 @@ from posthog_driver.schema import Schema
 from posthog_driver.transport import Host, Layers, Transport, judge
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from types import TracebackType
 
     import requests
@@ -71,7 +74,7 @@ class PostHogClient:
         timeout: Seconds for one attempt with its whole response.
         total_timeout: Seconds for one call with all attempts, waits and polling.
         max_retries: Tries that a call may take.
-        rate_limit_per_minute: Queries a minute.
+        rate_limit_per_minute: Queries a minute. None means not given, as for all arguments: only a config lifts it.
         rate_limit_per_hour: Queries an hour.
         max_concurrent: Queries running at once.
         rate_limiter: Takes the place of the limiter for queries; anything with ``acquire`` and ``wait_and_acquire``.
@@ -123,14 +126,24 @@ class PostHogClient:
             "rate_limit_per_hour": rate_limit_per_hour,
             "max_concurrent": max_concurrent,
         }
-        self.config = config = config.replace(given) if config is not None else PostHogConfig.from_env(overrides=given)
+        if config is None:
+            config = PostHogConfig.from_env(overrides=given)
+        elif not isinstance(config, PostHogConfig):
+            raise ConfigurationError("config is a PostHogConfig; give the key by name: PostHogClient(api_key=...)")
+        else:
+            if config.project_api_key is None and project_api_key is None:
+                given["project_api_key"] = os.environ.get("POSTHOG_PROJECT_API_KEY", "").strip() or None
+            config = config.replace(given)
+        self.config = config
         self.api_key = config.api_key
         self.project_id = config.project_id
         self.project_api_key = config.project_api_key
         self.api_url = config.api_url
         self.capture_url = config.capture_url
-        register_secret(self.api_key)
-        register_secret(self.project_api_key)
+        for secret in (self.api_key, self.project_api_key):
+            # Masked as long as the client lives: after `close` it may be used again.
+            register_secret(secret)
+            weakref.finalize(self, forget_secret, secret)
         self._clock = clock = clock or SystemClock()
         self.circuit_breaker = CircuitBreaker(name="posthog_api", classify=judge, clock=clock)
         self._transport = self._wire(clock, rate_limiter)
@@ -273,15 +286,17 @@ class PostHogClient:
             timeout: Seconds for everything, 5 by default.
         """
         seconds = _HEALTH_SECONDS if timeout is None else timeout
-        deadline = self._clock.monotonic() + seconds
         try:
+            deadline = self._clock.monotonic() + seconds
             try:
                 return isinstance(self._carry(self._probe("GET", f"{self._base}/", deadline)), dict)
             except AuthorizationError:
                 # A key for queries alone may not read the project; then a query is the proof of life.
                 options = QueryOptions(name="health check", deadline=deadline, timeout=seconds)
                 request = plan_query(self.project_id, "SELECT 1", None, options)._replace(max_attempts=1)
-                return bool(run_query(self._carry, self._runner._replace(max_attempts=1), request))
+                # Cancelling would take another second, and SELECT 1 does not run on.
+                runner = self._runner._replace(max_attempts=1, cancel=lambda request: None)
+                return bool(run_query(self._carry, runner, request))
         except Exception as error:
             logger.warning("health check failed: %s", redact(str(error)))
             return False
@@ -292,8 +307,7 @@ class PostHogClient:
 
     def get_project_info(self, *, timeout: float | None = None) -> dict[str, Any]:
         """Return the project as PostHog describes it: name, time zone, token, settings."""
-        info: dict[str, Any] = self._make_request(f"{self._base}/", method="GET", timeout=timeout)
-        return info
+        return _object(self._make_request(f"{self._base}/", method="GET", timeout=timeout), "the project")
 
     # --- capture and flags --------------------------------------------------------------------------------------------
 
@@ -325,7 +339,7 @@ class PostHogClient:
         report_quota(answer)
         return answer
 
-    def capture_batch(self, events: Sequence[Mapping[str, Any]], *, timeout: float | None = None) -> dict[str, Any]:
+    def capture_batch(self, events: Iterable[Mapping[str, Any]], *, timeout: float | None = None) -> dict[str, Any]:
         """Send many events, compressed and in as many requests as their size needs.
 
         Args:
@@ -611,10 +625,10 @@ class PostHogClient:
                 timeout=timeout,
             )
         answer = self._transport.send(request)
-        # PostHog's oldest receipt for an event is a bare 1.
-        if answer.data is not None and (request.scope != "ingest" or isinstance(answer.data, dict)):
+        receipt = request.scope == "ingest" and not isinstance(answer.data, dict)  # "1", "Ok", or nothing at all
+        if answer.data is not None and not receipt:
             return answer.data
-        if request.scope == "ingest" or (request.method == "DELETE" and answer.text is None):
+        if receipt or (answer.text is None and _has_no_body(request, answer.status)):
             return {"success": True, "status_code": answer.status}
         raise ResponseFormatError(
             f"PostHog answered {answer.status} to {request.method} {request.path} without a body.\n  Check api_url and "
@@ -636,8 +650,8 @@ class PostHogClient:
         )
 
     def _create(self, entity: str, body: dict[str, Any], timeout: float | None) -> dict[str, Any]:
-        made: dict[str, Any] = self._make_request(f"{self._base}/{entity}/", method="POST", json=body, timeout=timeout)
-        return made
+        made = self._make_request(f"{self._base}/{entity}/", method="POST", json=body, timeout=timeout)
+        return _object(made, f"what was created in {entity}")
 
     def _list(
         self,
@@ -663,8 +677,6 @@ class PostHogClient:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-        forget_secret(self.api_key)
-        forget_secret(self.project_api_key)
 
     def __repr__(self) -> str:
         return f"<PostHogClient project_id={self.project_id!r} api_url={self.api_url!r}>"
@@ -677,3 +689,16 @@ def _query_limiter(config: PostHogConfig, clock: Clock) -> RateLimiter | None:
     windows = ((config.rate_limit_per_minute, 60.0), (config.rate_limit_per_hour, 3600.0))
     chosen = [(limit, seconds) for limit, seconds in windows if limit is not None]
     return RateLimiter(windows=chosen, clock=clock) if chosen else None
+
+
+def _has_no_body(request: ApiRequest, status: int) -> bool:
+    """Tell whether an answer without a body is what HTTP promises: to a HEAD, to a DELETE, or 204 to a write."""
+    return request.method in ("HEAD", "DELETE") or (
+        status == 204 and request.scope == "crud" and not request.idempotent
+    )
+
+
+def _object(data: Any, what: str) -> dict[str, Any]:
+    if not isinstance(data, dict):
+        raise ResponseFormatError(f"PostHog's answer for {what} is no object: {data!r:.100}.")
+    return data

@@ -189,10 +189,10 @@ class PostHogConfig:
         """Do nothing: a config that exists is valid. Kept for code written for configs that are checked late."""
 
     def __setattr__(self, name: str, value: object) -> None:
-        raise AttributeError(f"PostHogConfig is frozen: use config.replace({{{name!r}: ...}})")
+        raise _frozen(f"PostHogConfig is frozen: use config.replace({{{name!r}: ...}})")
 
     def __delattr__(self, name: str) -> None:
-        raise AttributeError(f"PostHogConfig is frozen: {name!r} cannot be deleted")
+        raise _frozen(f"PostHogConfig is frozen: {name!r} cannot be deleted")
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, PostHogConfig):
@@ -210,6 +210,13 @@ class PostHogConfig:
         for name in ("api_key", "project_api_key"):
             shown[name] = "<hidden>" if shown[name] else None
         return f"PostHogConfig({', '.join(f'{name}={value!r}' for name, value in shown.items())})"
+
+
+def _frozen(message: str) -> AttributeError:
+    """Return the error of frozen dataclasses, which is what people expect; that module is loaded for it alone."""
+    from dataclasses import FrozenInstanceError
+
+    return FrozenInstanceError(message)
 
 
 def _rebuild(cls: type[PostHogConfig], values: dict[str, Any]) -> PostHogConfig:

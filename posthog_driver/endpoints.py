@@ -17,6 +17,7 @@ from posthog_driver._models import ApiRequest
 from posthog_driver._redaction import redact
 from posthog_driver.exceptions import (
     ObjectNotFoundError,
+    PostHogError,
     QueryError,
     QueryTimeoutError,
     ResponseFormatError,
@@ -222,10 +223,10 @@ def _started(send: Send, runner: Runner, request: ApiRequest) -> tuple[Any, ApiR
 
 
 def _may_run(error: BaseException) -> bool:
-    """Tell whether the query that ended like this may still be running: after a time-out or an interrupt."""
+    """Tell whether the query that ended like this may be running: after a time-out, or an interrupt of any class."""
     if isinstance(error, TimeoutError):
         return not (error._never_sent and error.attempts == 1)
-    return not isinstance(error, Exception)
+    return not isinstance(error, PostHogError)
 
 
 def _finished(send: Send, clock: Clock, request: ApiRequest, data: Any) -> Any:

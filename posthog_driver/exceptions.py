@@ -149,6 +149,8 @@ class ConnectionError(PostHogError, builtins.ConnectionError):
 
     # True when the request certainly did not leave, so that repeating even a write is safe.
     _never_sent = False
+    # True when trying again cannot help: a certificate that is not trusted stays so.
+    _permanent = False
     # True when the call's own deadline ended it before an attempt: that says nothing about the server.
     _ours = False
 

@@ -7,7 +7,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from posthog_driver.endpoints import to_json_value
-from posthog_driver.exceptions import ValidationError
+from posthog_driver.exceptions import ResponseFormatError, ValidationError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -104,7 +104,10 @@ def is_within(marker: Any, start: datetime.datetime | None, end: datetime.dateti
     """Tell whether PostHog's text for a moment lies between two others, both included; None sets no bound."""
     if start is None and end is None:
         return True
-    moment = to_moment(marker, "date_marker") if isinstance(marker, str) else None
+    try:
+        moment = to_moment(marker, "date_marker") if isinstance(marker, str) else None
+    except ValidationError as error:
+        raise ResponseFormatError(f"PostHog's answer has a date_marker that is no time: {marker!r:.40}.") from error
     return moment is not None and (start is None or moment >= start) and (end is None or moment <= end)
 
 

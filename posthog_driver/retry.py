@@ -207,9 +207,9 @@ class Decision(NamedTuple):
 class RetryPolicy(NamedTuple):
     """When the client tries again and how long it waits first.
 
-    The wait before try n is ``min(ideal + uniform(0, max(0.1 ideal, 1 s)), max_wait + 1 s)`` with ideals
-    ``base``, 2 ``base``, 4 ``base``, ... A ``Retry-After`` takes its place, as the server knows
-    when it is ready: it is never shortened. One beyond ``max_retry_after`` or beyond the deadline is not waited for.
+    The wait before try n is ``min(ideal + uniform(0, max(0.1 ideal, 1 s)), max_wait + 1 s)`` with ideals ``base``,
+    2 ``base``, 4 ``base``, ... A ``Retry-After`` is a minimum, made up to 2 % longer so that a fleet does not come back
+    in step; after a first 429 it is the whole wait. One beyond ``max_retry_after`` or the deadline is not waited for.
 
     Attributes:
         max_attempts: Attempts in all; 0 and 1 both mean one. A request's own ``max_attempts`` wins when it is
@@ -262,7 +262,7 @@ class RetryPolicy(NamedTuple):
         if attempt >= limit:
             return Decision(None, f"attempt {attempt} of {limit}")
         asked = _asked_delay(error)
-        delay = asked or self._backoff(attempt)
+        delay = self._delay(error, attempt, asked)
         too_long = self._why_too_long(request, delay, asked, remaining)
         if too_long is not None:
             return Decision(None, too_long)
@@ -283,6 +283,12 @@ class RetryPolicy(NamedTuple):
         budget = self.budget
         if budget is not None and budget._tokens < budget.capacity:
             budget.give_back(spent or (0 if attempt == 1 else budget.cost))
+
+    def _delay(self, error: PostHogError, attempt: int, asked: float) -> float:
+        own = self._backoff(attempt)
+        if error.status == 429 and attempt == 1 and asked:
+            own = 0.0  # the server knows when this key's window has room again
+        return max(own, asked + self.rng(0.0, 0.02 * asked))
 
     def _backoff(self, attempt: int) -> float:
         ideal = self.base * 2.0 ** min(max(attempt - 1, 0), _MAX_DOUBLINGS)
@@ -309,6 +315,8 @@ def _why_final(request: ApiRequest, error: PostHogError) -> str | None:
         return f"the same {'query' if request.scope == 'query' else 'request'} would fail again"
     if not isinstance(error, ConnectionError):
         return f"{type(error).__name__} is not retried"
+    if error._permanent:
+        return "a certificate that is not trusted stays so"
     if not request.idempotent and not getattr(error, "_never_sent", False):
         return "a write whose outcome is unknown is not repeated"
     return None

@@ -146,12 +146,13 @@ class Schema:
         self._project_id = project_id
         self._total_timeout = total_timeout
         self._kept: dict[str, tuple[float, Any]] = {}
-        self._failed_until = float("-inf")
+        self._failed: dict[str, float] = {}
         self.source: str | None = None
 
     def list_objects(self, *, refresh: bool = False, timeout: float | None = None) -> list[str]:
         """Return the names of everything that can be asked about, the most used first."""
-        return [*CORE, *sorted(self._tables(refresh, timeout).keys() - CORE.keys())]
+        tables = self._tables(refresh, timeout) or {}
+        return [*CORE, *sorted(tables.keys() - CORE.keys())]
 
     def get_fields(
         self, name: str, *, refresh: bool = False, timeout: float | None = None
@@ -160,36 +161,36 @@ class Schema:
         if not isinstance(name, str) or not name.strip():
             raise ValidationError("get_fields needs the name of an object, such as 'events'. Nothing was sent.")
         tables = self._tables(refresh, timeout)
-        if name not in tables and name not in CORE:
-            raise self._not_found(name, list({**CORE, **tables}))
+        live = tables is not None
+        if name not in CORE and name not in (tables or {}):
+            raise _not_found(name, list({**CORE, **(tables or {})}), live)
         core = copy.deepcopy(CORE.get(name, {}))
-        fields = {} if name in tables else core
-        for column, facts in _columns(tables.get(name)):
+        fields = {} if tables and name in tables else core
+        for column, facts in _columns((tables or {}).get(name)):
             described = core.get(column, {}).get("description") or f"{facts['type']} column of {name}"
             fields[column] = {**facts, "description": described}
-        if name in _PROPERTIES_OF and self.source == "live":
+        if live and name in _PROPERTIES_OF:
             # What the table says of a session's columns stands: their definitions say less.
             for path, facts in self._properties(_PROPERTIES_OF[name], refresh, timeout).items():
                 fields.setdefault(path, facts)
-        if name == "events" and self.source == "live" and "event" in fields:
+        if live and name == "events" and "event" in fields:
             self._add_event_names(fields["event"], refresh, timeout)
         return fields
 
-    def _tables(self, refresh: bool, timeout: float | None) -> dict[str, Any]:
-        """Return the project's tables, or an empty dict where only the static core answers."""
-        now = self._runner.clock.monotonic()
-        if not refresh and "tables" not in self._kept and now < self._failed_until:
+    def _tables(self, refresh: bool, timeout: float | None) -> dict[str, Any] | None:
+        """Return the project's tables, or None where only the static core answers."""
+        if not refresh and "tables" not in self._kept and self._failed_lately("tables"):
             self.source = "static"
-            return {}
+            return None
         try:
             tables: dict[str, Any] = self._cached("tables", refresh, lambda: self._ask_tables(refresh, timeout))
         except PostHogError as error:
             if refresh or not _may_fall_back(error):
                 raise
-            self._failed_until = self._runner.clock.monotonic() + FAILURE_KEPT
+            self._failed["tables"] = self._runner.clock.monotonic()
             logger.warning("the live schema cannot be had, the static core answers for %d s: %s", FAILURE_KEPT, error)
             self.source = "static"
-            return {}
+            return None
         self.source = "live"
         return tables
 
@@ -232,17 +233,20 @@ class Schema:
         self, path: str, params: dict[str, Any], refresh: bool, timeout: float | None
     ) -> list[dict[str, Any]]:
         """Return all definitions of a kind; a key that may not read them gets the tables alone, and a warning."""
+        key = f"{path}/{sorted(params.items())}"
+        if not refresh and key not in self._kept and self._failed_lately(key):
+            return []
         request = ApiRequest("GET", f"/api/projects/{self._project_id}/{path}/", params=params, timeout=timeout)
+        pages = iter_pages(self._send, request, limit=_MOST_DEFINITIONS, page=_PAGE)
         try:
-            found: list[dict[str, Any]] = self._cached(
-                f"{path}/{sorted(params.items())}",
-                refresh,
-                lambda: list(iter_pages(self._send, request, limit=_MOST_DEFINITIONS, page=_PAGE)),
-            )
+            found: list[dict[str, Any]] = self._cached(key, refresh, lambda: list(pages))
         except PostHogError as error:
             if refresh or (isinstance(error, AuthenticationError) and not isinstance(error, AuthorizationError)):
                 raise
-            logger.warning("%s cannot be had, the fields are those of the table alone: %s", path, error)
+            self._failed[key] = self._runner.clock.monotonic()
+            logger.warning(
+                "%s cannot be had, for %d s fields are those of the table alone: %s", path, FAILURE_KEPT, error
+            )
             return []
         if len(found) == _MOST_DEFINITIONS:
             logger.warning("%s has %d entries or more; the rest is left out", path, _MOST_DEFINITIONS)
@@ -259,16 +263,18 @@ class Schema:
         self._kept[key] = (self._runner.clock.monotonic(), value)
         return value
 
-    def _not_found(self, name: str, known: list[str]) -> ObjectNotFoundError:
-        import difflib
+    def _failed_lately(self, key: str) -> bool:
+        return self._runner.clock.monotonic() - self._failed.get(key, float("-inf")) < FAILURE_KEPT
 
-        nearest = difflib.get_close_matches(name, known, 3, 0.6)
-        meant = f" Did you mean {' or '.join(map(repr, nearest))}?" if nearest else ""
-        static = (
-            " Only the static table was asked, as the live schema cannot be had now." if self.source == "static" else ""
-        )
-        listed = ", ".join(known[:20]) + (f" and {len(known) - 20} more" if len(known) > 20 else "")
-        return ObjectNotFoundError(f"get_fields({name!r}): no such object.{meant}{static} Known: {listed}.")
+
+def _not_found(name: str, known: list[str], live: bool) -> ObjectNotFoundError:
+    import difflib
+
+    nearest = difflib.get_close_matches(name, known, 3, 0.6)
+    meant = f" Did you mean {' or '.join(map(repr, nearest))}?" if nearest else ""
+    static = "" if live else " Only the static table was asked, as the live schema cannot be had now."
+    listed = ", ".join(known[:20]) + (f" and {len(known) - 20} more" if len(known) > 20 else "")
+    return ObjectNotFoundError(f"get_fields({name!r}): no such object.{meant}{static} Known: {listed}.")
 
 
 def _may_fall_back(error: PostHogError) -> bool:

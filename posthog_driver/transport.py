@@ -15,7 +15,9 @@ from __future__ import annotations
 import builtins
 import logging
 import os
+import ssl
 import weakref
+import zlib
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlencode
 
@@ -65,7 +67,7 @@ _MOST_ERROR_BYTES = 4 << 20
 _HEADERS = {
     "User-Agent": f"python-requests/{requests.__version__} posthog_driver/{__version__}",
     "Accept": "application/json",
-    "Accept-Encoding": "gzip, deflate",
+    "Accept-Encoding": "gzip",
 }
 
 logger = logging.getLogger("posthog_driver.transport")
@@ -170,7 +172,7 @@ class Transport:
         timeout = min(self.timeout if request.timeout is None else request.timeout, _CANCEL_TIMEOUT)
         try:
             self._exchange(self.app, request, "cancelling", timeout)
-        except PostHogError as error:
+        except Exception as error:
             logger.debug("query %s could not be cancelled: %s", request.query_id, error, extra=_facts(request))
 
     def _wait_or_raise(self, failed: Attempt, error: PostHogError, deadline: float) -> int:
@@ -231,9 +233,9 @@ class Transport:
             whole: Any = Timeout(total=timeout)
             response = self.session.send(prepared, stream=True, timeout=whole, allow_redirects=False, **settings)
             body = _read(response)
-        except (requests.RequestException, HTTPError, OSError, ValueError) as error:
+        except (requests.RequestException, HTTPError, OSError, EOFError, ValueError, zlib.error) as error:
             elapsed = self._clock.monotonic() - started
-            raise _no_answer(error, host, request, tried, elapsed) from _without_request(error)
+            raise _no_answer(error, host, request, tried, elapsed) from _without_secrets(error)
         finally:
             if response is not None:
                 response.close()
@@ -322,8 +324,11 @@ class Transport:
             _log_retry(event)
         elif event.error is None and logger.isEnabledFor(logging.INFO):
             _log_success(event)
-        for hook in self.hooks:
-            hook(event)
+        for hook in tuple(self.hooks):
+            try:
+                hook(event)
+            except Exception:
+                logger.exception("a hook of the transport failed; the call goes on")
 
     def close(self) -> None:
         """Close the pooled connections."""
@@ -367,19 +372,43 @@ def _read(response: requests.Response) -> bytes | bytearray:
     raw = response.raw
     if raw is None or getattr(response, "_content", False) is not False:
         return response.content
-    if not raw.headers.get("Content-Encoding") and 0 < (raw.length_remaining or 0) <= MAX_BODY_BYTES:
-        whole: bytes = raw.read(decode_content=True)
+    encoding = str(raw.headers.get("Content-Encoding") or "identity").strip().lower()
+    if encoding in ("gzip", "x-gzip"):
+        return _inflated(raw)
+    if encoding != "identity":
+        raise ValueError(f"the answer is compressed as {encoding[:20]!r}, which was not asked for")
+    if 0 < (raw.length_remaining or 0) <= MAX_BODY_BYTES:
+        whole: bytes = raw.read(decode_content=False)
         return whole
     body = bytearray()
-    while chunk := raw.read(_CHUNK, decode_content=True):
+    while chunk := raw.read(_CHUNK, decode_content=False):
         body += chunk
-        if len(body) > MAX_BODY_BYTES:
-            raise ResponseFormatError(
-                f"The answer is larger than {MAX_BODY_BYTES:,} bytes and was not read to its end.\n  Select fewer "
-                "columns or rows; whole `properties` are rarely needed.",
-                status=response.status_code,
-            )
+        _check_size(body)
     return body
+
+
+def _inflated(raw: Any) -> bytearray:
+    """Decompress while reading, so that a bomb ends at the cap; a stream without its end or checksum is an error."""
+    body = bytearray()
+    stream = zlib.decompressobj(wbits=31)
+    while chunk := raw.read(_CHUNK, decode_content=False):
+        while chunk:
+            if stream.eof:  # gzip files may be joined
+                stream = zlib.decompressobj(wbits=31)
+            body += stream.decompress(chunk, MAX_BODY_BYTES + 1 - len(body))
+            _check_size(body)
+            chunk = stream.unconsumed_tail or stream.unused_data
+    if not stream.eof:
+        raise EOFError("the compressed answer is cut off")
+    return body
+
+
+def _check_size(body: bytearray) -> None:
+    if len(body) > MAX_BODY_BYTES:
+        raise ResponseFormatError(
+            f"The answer is larger than {MAX_BODY_BYTES:,} bytes and was not read to its end.\n  Select fewer "
+            "columns or rows; whole `properties` are rarely needed."
+        )
 
 
 def _decoded(status: int, headers: Mapping[str, str], body: bytes | bytearray, elapsed: float) -> ApiResponse:
@@ -407,10 +436,12 @@ def _target(path: str, params: Mapping[str, Any] | None) -> str:
     return f"{path}{'&' if '?' in path else '?'}{text}" if text else path
 
 
-def _without_request(error: Exception) -> Exception:
-    """Drop the request from requests' exception: its headers hold the key, and the exception becomes a cause."""
-    if isinstance(error, requests.RequestException):
-        error.request = error.response = None
+def _without_secrets(error: Exception) -> Exception:
+    """Clean what becomes a cause: requests keep their headers, and with them the key; texts may repeat it."""
+    for cause in _causes(error):
+        if isinstance(cause, requests.RequestException):
+            cause.request = cause.response = None
+        cause.args = tuple(redact(part) if isinstance(part, str) else part for part in cause.args)
     return error
 
 
@@ -426,9 +457,10 @@ def _no_answer(error: Exception, host: Host, request: ApiRequest, tried: str, el
         advice = "Raise timeout=, or ask for less at once."
         made = TimeoutError(f"No answer in time to {asked}: {why}\n  {advice}", query_id=request.query_id)
     else:
-        advice = "Check api_url, the network, proxies and certificates."
+        advice = "Check api_url, the network, proxies and certificates (REQUESTS_CA_BUNDLE, client.session.verify)."
         made = ConnectionError(f"No usable answer to {asked}: {why}\n  {advice}", query_id=request.query_id)
     # A request that never left may always be repeated, even a write.
+    made._permanent = any(isinstance(cause, ssl.SSLCertVerificationError) for cause in causes)
     made._never_sent = any(isinstance(cause, (NewConnectionError, ConnectTimeoutError)) for cause in causes)
     return made
 

@@ -357,8 +357,11 @@ def _parse_event(entry: Any) -> _Event:
     if not isinstance(name, str) or not name:
         raise CaptureError("event submitted with an empty event name")
     distinct_id = _parse_distinct_id(entry, properties)
-    for secret in ("token", "api_key", "distinct_id"):
-        properties.pop(secret, None)
+    if entry.get("distinct_id") is None and entry.get("$distinct_id") is None:
+        properties.pop("distinct_id", None)
+    for secret in ("token", "api_key"):  # a project token is not stored; anything else of that name is the user's own
+        if str(properties.get(secret, "")).startswith("phc_"):
+            del properties[secret]
     given = entry.get("uuid")
     return _Event(_parse_uuid(given), given is not None, name, distinct_id, _moment(entry.get("timestamp")), properties)
 

@@ -30,19 +30,28 @@ MAX_DEPTH = {"hogql_parser_rs": 100, "hogql_parser": 30}
 """Deepest nesting of brackets that a parser gets to see."""
 MAX_CALLS = {"hogql_parser_rs": 100, "hogql_parser": 8}
 """Deepest nesting of calls: with the C++ parser, ``f(f(...))`` ten deep can take 100 seconds."""
-
-_QUOTES = "'`\"#"
+MAX_PARTS = {"hogql_parser_rs": 1_000, "hogql_parser": 50}
+"""Most parts of one field ``a.b.c``: the C++ parser takes cubic time for them (300 take 5 seconds)."""
 
 Node = dict[str, Any]
 
 _TOKEN = re.compile(
-    r"""'(?:[^'\\]|\\.|'')*'?          # a string, perhaps unclosed
-    |   `(?:[^`\\]|\\.|``)*`?|"(?:[^"\\]|\\.|"")*"?  # a quoted name
-    |   (?:--|//|\#)[^\n]*|/\*.*?\*/   # a comment
-    |   \w\(|[(\[{]|[)\]}]              # brackets, those of a call apart
-    |   \b(?:and|or|not|like|ilike|in|is|between|over)\b|->|\|\||::|[=<>!]+|[-+*/%?:~]  # operators
+    r"""(?P<skip>\s+|(?:--|//|\#)[^\n]*|/\*.*?\*/)
+    |   (?P<string>'(?:[^'\\]|\\.|'')*'?)                                   # perhaps unclosed
+    |   (?P<name>`(?:[^`\\]|\\.|``)*`?|"(?:[^"\\]|\\.|"")*"?|[^\W\d][\w$]*|\$[\w$]*)
+    |   (?P<number>\d[\w.]*)
+    |   (?P<open>[(\[{]) | (?P<close>[)\]}])
+    |   (?P<dot>\.)
+    |   (?P<operator>->|\|\||::|[=<>!]+|[-+*/%?:~])
+    |   (?P<other>.)
     """,
-    re.VERBOSE | re.IGNORECASE | re.DOTALL,
+    re.VERBOSE | re.DOTALL,
+)
+_INFIX_WORDS = frozenset(("and", "or", "not", "like", "ilike", "in", "is", "between", "over"))
+# What may stand before a bracket without being called.
+_NO_CALLS = _INFIX_WORDS | frozenset(
+    "select distinct from join where prewhere having on using by when then else as union all except intersect with "
+    "limit offset values case interval any array".split()
 )
 
 
@@ -114,23 +123,35 @@ def _import_with_stubs(name: str) -> types.ModuleType:
 
 
 def _guard(text: str, library: str) -> None:
+    """Refuse what would keep a parser busy for minutes, told by its tokens alone."""
     if len(text) > MAX_LENGTH:
         raise HogQLError(f"Query is too long: {len(text)} characters, at most {MAX_LENGTH} are accepted")
-    open_brackets: list[str] = []
-    operators = 0
+    is_call: list[bool] = []  # for each open bracket
+    operators = parts = 0
+    before, word = "other", ""
     for match in _TOKEN.finditer(text):
-        token = match[0]
-        if token[-1] in "([{" and token[0] not in _QUOTES:
-            open_brackets.append(token)
-            calls = sum(len(bracket) > 1 for bracket in open_brackets)
-            if len(open_brackets) > MAX_DEPTH[library] or calls > MAX_CALLS[library]:
+        kind = match.lastgroup or "other"
+        if kind == "skip":
+            continue
+        if kind == "open":
+            is_call.append(before == "name" and word not in _NO_CALLS)
+            if len(is_call) > MAX_DEPTH[library] or sum(is_call) > MAX_CALLS[library]:
                 raise HogQLError("Query is too deeply nested", match.start(), match.end())
-        elif token in ")]}":
-            del open_brackets[-1:]
-        elif token[0] not in _QUOTES and token[:2] not in ("--", "//", "/*"):
+        elif kind == "close":
+            del is_call[-1:]
+        elif kind == "dot":
+            parts += 1
+            if parts > MAX_PARTS[library]:
+                raise HogQLError(f"A field has more than {MAX_PARTS[library]} parts", match.start(), match.end())
+        elif kind == "name":
+            word = match[0].lower()
+        if kind not in ("dot", "name", "number") or (kind == "name" and before != "dot"):
+            parts = 0
+        if kind == "operator" or (kind == "name" and word in _INFIX_WORDS):
             operators += 1
             if operators > MAX_OPERATORS:
                 raise HogQLError(f"Query has more than {MAX_OPERATORS} operators", match.start(), match.end())
+        before = kind
 
 
 def offset(position: Any) -> int | None:

@@ -414,16 +414,20 @@ def _personal_key(request: Request) -> tuple[str | None, str]:
     return None, ""
 
 
-def _tokens(payload: Any) -> Iterable[str]:
+def _tokens(payload: Any, inside: bool = False) -> Iterable[str]:
     """Give every project token that a capture request names."""
     entries = payload if isinstance(payload, list) else [payload]
     for entry in (entry for entry in entries if isinstance(entry, dict)):
         properties = entry.get("properties")
-        places = (entry, properties if isinstance(properties, dict) else {})
-        named = (place.get(name) for place in places for name in ("api_key", "token"))
-        yield from {token for token in named if isinstance(token, str) and token}
+        # An event's properties are only looked into where nothing else names a token: they are the user's own.
+        outer = _named(entry)
+        yield from outer or (_named(properties) if isinstance(properties, dict) and not inside else ())
         if isinstance(entry.get("batch"), list):
-            yield from _tokens(entry["batch"])
+            yield from _tokens(entry["batch"], inside=bool(outer))
+
+
+def _named(place: Mapping[str, Any]) -> set[str]:
+    return {token for name in ("api_key", "token") if isinstance(token := place.get(name), str) and token}
 
 
 def _page(request: Request, found: list[Entity]) -> Response:

@@ -129,6 +129,8 @@ def _first_parse() -> None:
 
 def _serve(settings: dict[str, Any], engine: Engine, demo: Demo, server: LocalServer) -> None:
     stopped = threading.Event()
+    # Before anything is served: the first query may be the one that killed the child before.
+    faulthandler.dump_traceback_later(INTERPRETER_LIMIT, exit=True)
     threads = [
         threading.Thread(target=server.serve_forever, args=(0.1,), daemon=True),
         threading.Thread(target=watch, args=(engine, stopped, os.getppid()), daemon=True),

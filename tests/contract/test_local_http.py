@@ -117,7 +117,7 @@ def test_the_same_question_is_answered_from_the_cache(http: Http) -> None:
         ("SELECT evnt FROM events", "Unable to resolve field: evnt"),
         ("SELECT * FROM evnts", "Unknown table `evnts`."),
         ("SELECT countif(1) FROM events", "countif"),
-        ("SELECT", "mismatched|expected|error|unexpected|no viable"),
+        ("SELECT", "mismatched|expected|error|unexpected|no viable|must list"),
         ("SELECT event FROM events LIMIT 1 OFFSET 1", "OFFSET"),
         ("SELECT * FROM file('/etc/hostname')", "file"),
     ],

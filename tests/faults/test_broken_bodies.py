@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import json
 import tracemalloc
 from typing import Any
 
@@ -61,6 +63,31 @@ def test_a_gzip_that_ends_early_is_an_error_and_leaves_the_pool_clean(
     with fails(PostHogError):
         client.query("SELECT 1")
     assert client.query("SELECT 1") == [{"n": 1}]
+
+
+@pytest.mark.parametrize("missing", range(1, 9))
+def test_a_gzip_without_its_checksum_is_no_whole_answer(
+    missing: int, connect: Any, fails: Any, fault_server: FaultServer
+) -> None:
+    packed = gzip.compress(json.dumps(ROWS).encode())[:-missing]
+    fault_server.default = answer(200, packed, {"Content-Type": "application/json", "Content-Encoding": "gzip"})
+    with fails(ConnectionError):
+        connect(max_retries=1).query("SELECT 1")
+
+
+def test_joined_gzip_members_are_one_answer_and_other_codings_none(
+    connect: Any, fails: Any, fault_server: FaultServer
+) -> None:
+    text = json.dumps(ROWS).encode()
+    packed = gzip.compress(text[:9]) + gzip.compress(text[9:])
+    kind = {"Content-Type": "application/json"}
+    fault_server.then(
+        answer(200, packed, {**kind, "Content-Encoding": "GZIP"}), answer(200, text, {**kind, "Content-Encoding": "br"})
+    )
+    client = connect(max_retries=1)
+    assert client.query("SELECT 1") == [{"n": 1}]
+    with fails(ConnectionError, match="compressed as 'br', which was not asked for"):
+        client.query("SELECT 1")
 
 
 def test_compressed_and_chunked_answers_are_read(connect: Any, fault_server: FaultServer) -> None:

@@ -101,7 +101,7 @@ class TestAnEvent:
             ({"distinct_id": True}, "distinct_id is needed"),
             ({"distinct_id": 1.5}, "distinct_id is needed"),
             ({"properties": [1]}, "properties are a dict, not list"),
-            ({"$set": {"a": 1}}, r"unknown keys \['\$set'\]: put them into properties"),
+            ({"$unset": ["a"]}, r"unknown keys \['\$unset'\]: put them into properties"),
             ({"uuid": "order 5"}, "'order 5' is no uuid"),
             ({"uuid": ""}, "'' is no uuid"),
             ({"timestamp": "yesterday"}, "'yesterday' is no ISO 8601 time"),
@@ -173,13 +173,25 @@ class TestAnEvent:
                 plan()
 
 
+class TestWhatPostHogTakesElsewhereToo:
+    def test_set_stands_beside_the_properties_and_never_overrules_them(self) -> None:
+        both = planned(**{"$set": {"plan": "pro"}, "$set_once": {"first": 1}, "properties": {"$set": {"plan": "free"}}})
+        assert both["properties"] == {"$set": {"plan": "free"}, "$set_once": {"first": 1}}
+
+    def test_the_distinct_id_stands_in_the_properties(self) -> None:
+        request = plan_event(TOKEN, {"event": "x", "properties": {"distinct_id": "user 7"}}, NOW)
+        assert request.json["distinct_id"] == "user 7"
+
+
 class TestABatch:
     def test_holds_all_events_once_each_with_an_identity(self) -> None:
         (batch,) = plan_batches(TOKEN, [SIMPLE, {**SIMPLE, "event": "paid"}], NOW, timeout=3.0)
         assert batch.events == 2
         request = batch.request
         assert (request.method, request.path, request.scope, request.timeout) == ("POST", "/batch/", "ingest", 3.0)
-        assert (request.idempotent, request.json, request.headers) == (True, None, None)
+        assert (request.idempotent, request.headers) == (True, None)
+        assert request.body is not None
+        assert request.json == json.loads(request.body)
         body = unpacked(request)
         assert body["api_key"] == TOKEN
         assert [event["event"] for event in body["batch"]] == ["signed up", "paid"]
@@ -208,7 +220,7 @@ class TestABatch:
         with pytest.raises(ValidationError, match=r"Event 1 of the batch: an event needs a name.*Nothing was sent"):
             plan_batches(TOKEN, (SIMPLE, {**SIMPLE, "event": ""}), NOW)
 
-    @pytest.mark.parametrize("events", [None, SIMPLE, "abc", iter([SIMPLE])])
+    @pytest.mark.parametrize("events", [None, SIMPLE, "abc", b"abc", 5])
     def test_is_a_list(self, events: Any) -> None:
         with pytest.raises(ValidationError, match="needs a list of events"):
             plan_batches(TOKEN, events, NOW)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import gc
 import json
 import logging
 from collections.abc import Callable, Iterator
@@ -107,12 +108,20 @@ class TestSettings:
 
 
 class TestLife:
-    def test_as_a_context_closes_the_session_and_forgets_the_keys(self) -> None:
-        with PostHogClient(api_key="odd-key-1234", project_id=1, project_api_key="odd-token-1234") as client:
-            assert "odd-key-1234" not in redact("odd-key-1234 odd-token-1234")
-            client.session.close = Mock()  # type: ignore[method-assign]
-        client.session.close.assert_called_once_with()
-        assert redact("odd-key-1234 odd-token-1234") == "odd-key-1234 odd-token-1234"
+    def test_as_a_context_closes_the_session(self) -> None:
+        with PostHogClient(api_key="k", project_id=1) as client:
+            client.session.close = close = Mock()  # type: ignore[method-assign]
+        close.assert_called_once_with()
+
+    def test_masks_its_keys_until_it_is_gone(self) -> None:
+        keys = "odd-key-1234 odd-token-1234"
+        client = PostHogClient(api_key="odd-key-1234", project_id=1, project_api_key="odd-token-1234")
+        with client:
+            assert redact(keys) == "odd-ke...34 odd-to...34"
+        assert redact(keys) == "odd-ke...34 odd-to...34"
+        del client
+        gc.collect()
+        assert redact(keys) == keys
 
     def test_goes_on_after_a_close(self, make: Make) -> None:
         client, _ = make(OK, OK)
@@ -178,12 +187,26 @@ class TestMakeRequest:
         client, _ = make(receipt)
         assert client.capture_event("x", "1") == {"success": True, "status_code": receipt[0]}
 
-    def test_makes_a_dict_of_an_empty_answer_to_a_delete_only(self, make: Make) -> None:
-        client, _ = make((204, b""), (204, b""), (204, b""))
-        assert client.request("/api/projects/1/x/", "DELETE") == {"success": True, "status_code": 204}
-        for method in ("GET", "POST"):
-            with pytest.raises(ResponseFormatError, match=r"204 .* without a body"):
-                client.request("/api/projects/1/x/", method)
+    @pytest.mark.parametrize(
+        ("method", "status"), [("DELETE", 204), ("DELETE", 200), ("POST", 204), ("PATCH", 204), ("HEAD", 200)]
+    )
+    def test_makes_a_dict_of_an_answer_that_has_no_body_by_right(self, method: str, status: int, make: Make) -> None:
+        client, _ = make((status, b""))
+        assert client.request("/api/projects/1/x/", method) == {"success": True, "status_code": status}
+
+    @pytest.mark.parametrize(("method", "status"), [("GET", 204), ("GET", 200), ("POST", 200)])
+    def test_misses_a_body_where_there_should_be_one(self, method: str, status: int, make: Make) -> None:
+        client, _ = make((status, b""))
+        with pytest.raises(ResponseFormatError, match=rf"{status} .* without a body"):
+            client.request("/api/projects/1/x/", method)
+
+    @pytest.mark.parametrize("body", [[], 5, '"made"'])
+    def test_of_a_method_that_promises_an_object_takes_nothing_else(self, body: Any, make: Make) -> None:
+        client, _ = make((200, body), (201, body))
+        with pytest.raises(ResponseFormatError, match="no object"):
+            client.get_project_info()
+        with pytest.raises(ResponseFormatError, match="no object"):
+            client.create_cohort("x")
 
     @pytest.mark.parametrize(
         "endpoint",

@@ -185,11 +185,17 @@ class TestWaits:
         error = errors.RateLimitError(status=429, retry_after=asked)
         assert RetryPolicy(rng=lowest).next_delay(QUERY, error, 1, 300.0) == expected
 
-    def test_retry_after_takes_the_place_of_our_own_wait(self) -> None:
+    def test_retry_after_is_a_minimum_and_the_whole_wait_after_a_first_429(self) -> None:
         policy = RetryPolicy(rng=lowest, max_attempts=9)
         error = errors.RateLimitError(status=429, retry_after=5.0)
         assert policy.next_delay(QUERY, error, 1, 300.0) == 5.0
-        assert policy.next_delay(QUERY, error, 4, 300.0) == 5.0
+        assert policy.next_delay(QUERY, error, 4, 300.0) == 8.0
+
+    def test_a_fleet_that_is_told_the_same_second_does_not_come_back_in_step(self) -> None:
+        error = errors.RateLimitError(status=429, retry_after=50.0)
+        waits = [RetryPolicy().next_delay(QUERY, error, 1, 300.0) for _ in range(200)]
+        assert all(wait is not None and 50.0 <= wait <= 51.0 for wait in waits)
+        assert len(set(waits)) > 150
 
     def test_retry_after_counts_for_503_too(self) -> None:
         error = errors.ServerError(status=503, retry_after=7.0)
@@ -198,7 +204,7 @@ class TestWaits:
 
     def test_a_retry_after_of_exactly_the_longest_is_waited_for(self) -> None:
         error = errors.RateLimitError(status=429, retry_after=120.0)
-        assert RetryPolicy().next_delay(QUERY, error, 1, 300.0) == 120.0
+        assert RetryPolicy(rng=lowest).next_delay(QUERY, error, 1, 300.0) == 120.0
 
     @pytest.mark.parametrize(
         ("asked", "remaining", "reason"),

@@ -317,7 +317,7 @@ class TestHeaders:
         assert dict(request.headers) == {
             "User-Agent": self.AGENT,
             "Accept": "application/json",
-            "Accept-Encoding": "gzip, deflate",
+            "Accept-Encoding": "gzip",
             "Authorization": "Bearer phx_test_key",
             "Content-Type": "application/json",
             "Content-Length": str(len(request.body or b"")),
