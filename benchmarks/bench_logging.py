@@ -1,6 +1,6 @@
 """What a log record costs, against the usual formatter: ``json.dumps`` and a regular expression over it.
 
-Run ``python benchmarks/bench_logging.py``. All cases take turns in every round, and each ratio is the median of
+Run ``python -m benchmarks.bench_logging``. All cases take turns in every round, and each ratio is the median of
 those within a round, so that a busy machine slows both sides alike.
 """
 
@@ -11,12 +11,12 @@ import logging
 import os
 import re
 import statistics
-import sys
 import time
 from collections.abc import Callable
 from datetime import datetime, timezone
 from typing import Any
 
+from benchmarks.measure import Row, show
 from posthog_driver.logging_config import StructuredFormatter, redact
 
 ROUNDS = 60
@@ -116,15 +116,12 @@ def run() -> list[tuple[str, float, float | None]]:
     return rows
 
 
-def main() -> int:
-    """Print the rows; 1 if a goal is missed."""
-    missed = False
-    for label, value, goal in run():
-        verdict = "" if goal is None else f"   goal <= {goal}: {'met' if value <= goal else 'MISSED'}"
-        missed = missed or (goal is not None and value > goal)
-        print(f"{label:<65} {value:8.3f}{verdict}")
-    return int(missed)
+def main() -> None:
+    show(
+        "structured logging, against json.dumps with a regex over the line",
+        [Row(label, f"{value:.3f}", f"goal {goal}" if goal else "") for label, value, goal in run()],
+    )
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

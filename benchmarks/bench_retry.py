@@ -3,16 +3,16 @@
 The loop is the transport's: ask the policy how many attempts there may be, call, note the success. Beside it stand the
 smallest hand-written loop and, if it is installed, tenacity with the same three attempts and exponential waits.
 
-Run ``python benchmarks/bench_retry.py``.
+Run ``python -m benchmarks.bench_retry``.
 """
 
 from __future__ import annotations
 
 import importlib
-import sys
 import time
 from collections.abc import Callable
 
+from benchmarks.measure import Row, show
 from posthog_driver._models import ApiRequest
 from posthog_driver.exceptions import PostHogError
 from posthog_driver.retry import RetryBudget, RetryPolicy
@@ -100,15 +100,12 @@ def run() -> list[tuple[str, float, float | None]]:
     return rows
 
 
-def main() -> int:
-    """Print the rows; 1 if a goal is missed."""
-    missed = False
-    for label, value, goal in run():
-        verdict = "" if goal is None else f"   goal <= {goal}: {'met' if value <= goal else 'MISSED'}"
-        missed = missed or (goal is not None and value > goal)
-        print(f"{label:<65} {value:8.3f}{verdict}")
-    return int(missed)
+def main() -> None:
+    show(
+        "retry, the first attempt succeeds, CPU over the bare call",
+        [Row(label, f"{value:.3f}", f"goal {goal}" if goal else "") for label, value, goal in run()],
+    )
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

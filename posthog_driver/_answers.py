@@ -20,7 +20,8 @@ _MOST_WORDS = 2_000
 
 _REMEDIES = {
     400: "PostHog refused it: correct the request; the same one will fail again.",
-    401: "The key is missing, wrong or revoked: check POSTHOG_PERSONAL_API_KEY and that api_url is the key's region.",
+    401: "The key is missing, wrong or revoked: check POSTHOG_PERSONAL_API_KEY (phx_..., not the project token) and "
+    "that api_url is the key's region.",
     402: "A quota is used up or the plan lacks the feature; nothing helps before the date PostHog names.",
     403: "The key may not do this: give it the scope or the project it lacks, in PostHog's personal API key settings.",
     404: "There is no such project or object for this key: check POSTHOG_PROJECT_ID, the region and the path.",
@@ -60,12 +61,16 @@ def error_from_answer(
     trouble = (metadata.get("errors") or [{}])[0]
     fix = _fix(trouble)
     failed_run = query and _is_failed_run(answer.data)
+    field = _text(answer.data.get("attr")) if isinstance(answer.data, dict) else None
     said = f': "{words}"' if words else " without a word"
+    said += f" (about {_cut(field, 100)!r})" if field else ""
     lines = [
         f"PostHog answered {answer.status} to {request.method} {request.path} ({tried}, {answer.elapsed:.1f} s)"
         + said.replace("\n", "\n    "),
         _FAILED_RUN_REMEDY if failed_run else _remedy(answer, request.scope),
     ]
+    if re.search(r"Cannot convert string .* to type Date", words or ""):
+        lines.append("A bound date is text to PostHog: write toDateTime({name}) where it is compared.")
     if fix:
         lines.append(f"PostHog would accept here: {_cut(fix, 500)}")
     kind = QueryError if failed_run else class_for_status(answer.status, query=query)

@@ -5,6 +5,9 @@ Real questions, through the real client with all its layers, over real HTTP.
 
 from __future__ import annotations
 
+import os
+import shutil
+import sys
 import time
 from typing import Any, NamedTuple
 
@@ -81,11 +84,11 @@ _BAR = 40
 _NEXT = """\
 Go on by yourself: start it in one terminal and paste the rest into another (these keys open nothing else).
 
-  posthog-driver local --port 8010 --fixed-keys
+  {command} local --port 8010 --fixed-keys
 
   export POSTHOG_API_URL=http://127.0.0.1:8010 POSTHOG_PROJECT_ID={project_id}
   export POSTHOG_PERSONAL_API_KEY={key} POSTHOG_PROJECT_API_KEY={token}
-  posthog-driver query "SELECT event, timestamp, properties.\\$browser FROM events LIMIT 5"
+  {command} query "SELECT event, timestamp FROM events LIMIT 5"
 
 For a project of your own set the same four; POSTHOG_API_URL is https://us.posthog.com or https://eu.posthog.com.
 """
@@ -118,7 +121,18 @@ def run(events: int, seed: int) -> None:
             _show_schema(client)
             for question in _QUESTIONS:
                 _ask(client, question)
-        known = {"project_id": local.project_id, "key": FIXED_PERSONAL_API_KEY, "token": FIXED_PROJECT_API_KEY}
+        # Inside an environment that is not activated the bare name would not be found.
+        command = (
+            "posthog-driver"
+            if shutil.which("posthog-driver")
+            else f"{os.path.relpath(sys.executable)} -m posthog_driver"
+        )
+        known = {
+            "command": command,
+            "project_id": local.project_id,
+            "key": FIXED_PERSONAL_API_KEY,
+            "token": FIXED_PROJECT_API_KEY,
+        }
         print(_NEXT.format(**known), end="")
 
 

@@ -6,8 +6,8 @@ Data is not to be trusted: wherever a terminal may show it, what the terminal wo
 from __future__ import annotations
 
 import contextlib
-import csv
 import json
+import re
 import shutil
 import sys
 import unicodedata
@@ -36,7 +36,10 @@ def note(text: str) -> None:
 
 def one_line(text: str) -> str:
     """Fold a message into one line that nothing in it can break or colour."""
-    return printable(" ".join(text.split()))
+    # Our own messages put what it means and what to do on lines of their own: there they are sentences.
+    lines = [" ".join(line.split()) for line in re.split(r"\n  (?=\S)", text) if line.strip()]
+    ended = [line if line[-1] in ".:;,?!" else f"{line}." for line in lines[:-1]]
+    return printable(" ".join([*ended, *lines[-1:]]))
 
 
 def printable(text: str) -> str:
@@ -71,12 +74,22 @@ def write_ndjson(rows: Rows, columns: Sequence[str]) -> None:
 
 
 def write_csv(rows: Rows, columns: Sequence[str]) -> None:
-    """Write RFC 4180: text stays exactly what it is, None is empty, what is neither text nor a number is JSON."""
-    writer = csv.writer(sys.stdout)
-    writer.writerow(columns)
-    for row in rows:
-        cells = (row.get(name) for name in columns)
-        writer.writerow([cell if cell is None or isinstance(cell, str) else to_json(cell) for cell in cells])
+    """Write RFC 4180: text stays exactly what it is, None is empty, what is neither text nor a number is JSON.
+
+    The standard library's writer refuses NUL before Python 3.11 and makes no difference between None and empty text.
+    """
+    lines: Iterable[list[Any]] = [[*columns], *([row.get(name) for name in columns] for row in rows)]
+    for cells in lines:
+        sys.stdout.write(",".join(map(_csv_cell, cells)) + "\r\n")
+
+
+def _csv_cell(value: Any) -> str:
+    if value is None:
+        return ""
+    text = value if isinstance(value, str) else to_json(value)
+    if text and not any(char in text for char in ',"\r\n'):
+        return text
+    return '"' + text.replace('"', '""') + '"'
 
 
 def write_table(rows: Rows, columns: Sequence[str]) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from posthog_driver.exceptions import ValidationError
@@ -49,6 +50,7 @@ class Lexed(NamedTuple):
     words: tuple[str, ...]
 
 
+@lru_cache(maxsize=64)
 def lex(hogql: str) -> Lexed:
     """Return the placeholders and words of a query.
 

@@ -255,6 +255,7 @@ class PostHogClient:
 
         Returns:
             A list of dicts that also carries ``columns``, ``types``, ``truncated``, ``query_id``, ``is_cached``.
+            Cells are as PostHog's JSON has them: times are ISO 8601 text, and whole ``properties`` are JSON text.
 
         Raises:
             ValidationError: a placeholder has no value, or a value no placeholder; nothing was sent.

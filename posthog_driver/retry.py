@@ -260,7 +260,7 @@ class RetryPolicy(NamedTuple):
             return Decision(None, final)
         limit = self.attempts_for(request)
         if attempt >= limit:
-            return Decision(None, f"attempt {attempt} of {limit}")
+            return Decision(None, f"attempt {attempt} of {limit} was the last")
         asked = _asked_delay(error)
         delay = self._delay(error, attempt, asked)
         too_long = self._why_too_long(request, delay, asked, remaining)

@@ -36,6 +36,7 @@ from posthog_driver._version import __version__
 from posthog_driver.circuit_breaker import Outcome
 from posthog_driver.config import check_seconds
 from posthog_driver.exceptions import (
+    CircuitBreakerOpen,
     ConnectionError,
     PostHogError,
     RateLimitError,
@@ -302,7 +303,10 @@ class Transport:
         if error.query_id is None:
             error.query_id = request.query_id
         tail = f" [query_id={request.query_id}]" if request.query_id else ""
-        error.args = (redact(f"{error}\n  Not retried: {reason}.{tail}"),)
+        # Of what cannot pass by itself, the message has said so already.
+        passes = isinstance(error, (ConnectionError, RateLimitError, CircuitBreakerOpen))
+        why = f"\n  Not retried: {reason}." if passes else ""
+        error.args = (redact(f"{error}{why}{tail}"),)
         # A 504 with a try left goes on as an asynchronous query: no failure yet.
         goes_on = error.status == 504 and request.scope == "query" and attempt.number < attempt.limit
         # The server's words may quote the query, whose text stays below INFO.

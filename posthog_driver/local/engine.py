@@ -26,7 +26,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone, tzinfo
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Protocol
 from zoneinfo import ZoneInfo
@@ -47,6 +47,9 @@ MAX_RESULT_BYTES = 256 * 1024**2
 
 MAX_CONCURRENT_QUERIES = max(4, os.cpu_count() or 1)
 """Queries that run at the same time; others wait for their turn, as long as they may run."""
+
+_SIZE_SETTINGS = "max_query_size = 2097152, max_ast_elements = 4000000, max_expanded_ast_elements = 4000000"
+"""Room for what the translator accepts. Set before a statement: its own SETTINGS come after it was parsed."""
 
 QUERY_WAS_CANCELLED = 394
 TOO_MANY_SIMULTANEOUS_QUERIES = 202
@@ -349,6 +352,7 @@ class Engine:
     def _query(self, statement: str, output_format: str) -> bytes:
         connection = self._open(self.path)
         try:
+            connection.query(f"SET {_SIZE_SETTINGS}", "Null")
             return bytes(connection.query(statement, output_format).bytes())
         except RuntimeError as error:
             raise _engine_error(str(error)) from error
@@ -486,13 +490,23 @@ def _split_type(type_name: str) -> tuple[str, list[str]]:
     return outer, [_TUPLE_NAME.sub("", argument, count=1) for argument in arguments]
 
 
+def _zone(name: str) -> tzinfo:
+    """A zone of the engine, which has some of its own: ``Fixed/UTC+01:00:00``."""
+    fixed = re.fullmatch(r"Fixed/UTC([+-])(\d\d):(\d\d):(\d\d)", name)
+    if fixed is None:
+        return ZoneInfo(name)
+    hours, minutes, seconds = map(int, fixed.groups()[1:])
+    distance = timedelta(hours=hours, minutes=minutes, seconds=seconds)
+    return timezone(distance if fixed[1] == "+" else -distance)
+
+
 def _datetime_converter(zone: str | None) -> Callable[[Any], Any]:
     """From the engine's UTC text to ISO 8601 in the column's own zone.
 
     As Python's ``isoformat`` prints it, with ``Z`` for UTC: no fraction when it is zero, else six digits. A
     column without a zone gives text without one.
     """
-    info = None if zone in (None, "UTC") else ZoneInfo(zone or "UTC")
+    info = None if zone in (None, "UTC") else _zone(zone or "UTC")
     suffix = "" if zone is None else "Z"
 
     def convert(value: Any) -> Any:

@@ -77,6 +77,8 @@ __all__ = ["HogQLError", "Translation", "Translator", "metadata", "translate"]
 
 MAX_NODES = 100_000
 """Most expressions one query may grow to when its named expressions are written out."""
+MAX_SQL_BYTES = 1_048_576
+"""Longest ClickHouse statement; PostHog's own ``max_query_size``."""
 MAX_CTES = 1_000
 """Most sub-queries one query may grow to when its CTEs are written out, as the engine does; that many take it 3 s."""
 
@@ -135,9 +137,15 @@ def translate(
         time_columns = {name: table.time_column for name, table in schema.TABLES.items() if table.time_column}
         tree = Filler(values, filters, variables, catalog.timezone, time_columns).fill(tree)
         check(tree, is_api_query=is_api_query)
-        return Translator(catalog, query).run(tree)
+        translation = Translator(catalog, query).run(tree)
     except RecursionError:
         raise HogQLError("Query is too deeply nested") from None
+    size = len(translation.sql.encode())
+    if size > MAX_SQL_BYTES:
+        raise HogQLError(
+            f"Query is too long: with its values it is {size} bytes of SQL, at most {MAX_SQL_BYTES} are accepted"
+        )
+    return translation
 
 
 def metadata(query: str, catalog: Catalog, values: Mapping[str, Any] | None = None) -> dict[str, Any]:

@@ -5,9 +5,8 @@ Two packages give the same JSON tree: ``hogql-parser-rs`` (Python 3.12 and later
 the while). The Rust one is taken when it is there. Their trees differ in small things only: absent keys against
 ``null`` or ``false``, and positions as ``{"offset": n}`` against ``{"line": ..., "column": ..., "offset": n}``.
 
-Text that would keep a parser busy is refused before it is parsed: by its length, its number of operators and the
-depth of its brackets. What still takes long is the business of whoever watches this process. Trees are cached by text
-and must not be changed.
+Text that would keep a parser busy is refused before it is parsed, by `guard.find_fault`. What still takes long is the
+business of whoever watches this process. Trees and refusals are cached by text; trees must not be changed.
 """
 
 from __future__ import annotations
@@ -15,44 +14,15 @@ from __future__ import annotations
 import functools
 import importlib
 import json
-import re
 import sys
 import threading
 import types
 from collections.abc import Callable
 from typing import Any
 
-MAX_LENGTH = 65_536
-"""Longest query text, in characters."""
-MAX_OPERATORS = 1_000
-"""Most infix operators: a chain of them takes a parser quadratic time (1,000 take about 0.7 s)."""
-MAX_DEPTH = {"hogql_parser_rs": 100, "hogql_parser": 30}
-"""Deepest nesting of brackets that a parser gets to see."""
-MAX_CALLS = {"hogql_parser_rs": 100, "hogql_parser": 8}
-"""Deepest nesting of calls: with the C++ parser, ``f(f(...))`` ten deep can take 100 seconds."""
-MAX_PARTS = {"hogql_parser_rs": 1_000, "hogql_parser": 50}
-"""Most parts of one field ``a.b.c``: the C++ parser takes cubic time for them (300 take 5 seconds)."""
+from .guard import find_fault
 
 Node = dict[str, Any]
-
-_TOKEN = re.compile(
-    r"""(?P<skip>\s+|(?:--|//|\#)[^\n]*|/\*.*?\*/)
-    |   (?P<string>'(?:[^'\\]|\\.|'')*'?)                                   # perhaps unclosed
-    |   (?P<name>`(?:[^`\\]|\\.|``)*`?|"(?:[^"\\]|\\.|"")*"?|[^\W\d][\w$]*|\$[\w$]*)
-    |   (?P<number>\d[\w.]*)
-    |   (?P<open>[(\[{]) | (?P<close>[)\]}])
-    |   (?P<dot>\.)
-    |   (?P<operator>->|\|\||::|[=<>!]+|[-+*/%?:~])
-    |   (?P<other>.)
-    """,
-    re.VERBOSE | re.DOTALL,
-)
-_INFIX_WORDS = frozenset(("and", "or", "not", "like", "ilike", "in", "is", "between", "over"))
-# What may stand before a bracket without being called.
-_NO_CALLS = _INFIX_WORDS | frozenset(
-    "select distinct from join where prewhere having on using by when then else as union all except intersect with "
-    "limit offset values case interval any array".split()
-)
 
 
 class HogQLError(Exception):
@@ -122,38 +92,6 @@ def _import_with_stubs(name: str) -> types.ModuleType:
                 sys.modules[stub] = module
 
 
-def _guard(text: str, library: str) -> None:
-    """Refuse what would keep a parser busy for minutes, told by its tokens alone."""
-    if len(text) > MAX_LENGTH:
-        raise HogQLError(f"Query is too long: {len(text)} characters, at most {MAX_LENGTH} are accepted")
-    is_call: list[bool] = []  # for each open bracket
-    operators = parts = 0
-    before, word = "other", ""
-    for match in _TOKEN.finditer(text):
-        kind = match.lastgroup or "other"
-        if kind == "skip":
-            continue
-        if kind == "open":
-            is_call.append(before == "name" and word not in _NO_CALLS)
-            if len(is_call) > MAX_DEPTH[library] or sum(is_call) > MAX_CALLS[library]:
-                raise HogQLError("Query is too deeply nested", match.start(), match.end())
-        elif kind == "close":
-            del is_call[-1:]
-        elif kind == "dot":
-            parts += 1
-            if parts > MAX_PARTS[library]:
-                raise HogQLError(f"A field has more than {MAX_PARTS[library]} parts", match.start(), match.end())
-        elif kind == "name":
-            word = match[0].lower()
-        if kind not in ("dot", "name", "number") or (kind == "name" and before != "dot"):
-            parts = 0
-        if kind == "operator" or (kind == "name" and word in _INFIX_WORDS):
-            operators += 1
-            if operators > MAX_OPERATORS:
-                raise HogQLError(f"Query has more than {MAX_OPERATORS} operators", match.start(), match.end())
-        before = kind
-
-
 def offset(position: Any) -> int | None:
     """The character offset of a position in either parser's form."""
     if isinstance(position, dict):
@@ -161,10 +99,20 @@ def offset(position: Any) -> int | None:
     return position if isinstance(position, int) else None
 
 
+@functools.lru_cache(maxsize=512)
+def _outcome(text: str, function: str) -> Node | HogQLError:
+    """What a function of the parser makes of a text; refusals are kept too, as a query is read again for its 400."""
+    try:
+        return _parse(text, function)
+    except HogQLError as error:
+        return error
+
+
 def _parse(text: str, function: str) -> Node:
     with _lock:
         library = _library()
-    _guard(text, library.__name__)
+    if fault := find_fault(text, library.__name__):
+        raise HogQLError(fault.message, fault.start, fault.end)
     parse: Callable[[str], str] = getattr(library, function)
     try:
         tree: Node = json.loads(parse(text))
@@ -180,21 +128,27 @@ def _parse(text: str, function: str) -> Node:
     return tree
 
 
-@functools.lru_cache(maxsize=512)
+def _tree(text: str, function: str) -> Node:
+    found = _outcome(text, function)
+    if isinstance(found, HogQLError):
+        # A new one each time: whoever catches it may add a position.
+        raise HogQLError(found.message, found.start, found.end)
+    return found
+
+
 def parse_select(text: str) -> Node:
     """The tree of a query; shared, so not to be changed.
 
     Raises:
         HogQLError: The text is no HogQL query, or too big to be parsed.
     """
-    return _parse(text, "parse_select_json")
+    return _tree(text, "parse_select_json")
 
 
-@functools.lru_cache(maxsize=512)
 def parse_expression(text: str) -> Node:
     """The tree of one expression; shared, so not to be changed.
 
     Raises:
         HogQLError: The text is no HogQL expression, or too big to be parsed.
     """
-    return _parse(text, "parse_expr_json")
+    return _tree(text, "parse_expr_json")

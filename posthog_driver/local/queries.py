@@ -1,8 +1,9 @@
 """The query endpoint: runs HogQL on the engine, keeps answers, and runs queries in the background.
 
-A `Run` is one execution. A blocking one is executed by the thread of its request, an asynchronous one by a
-thread of its own; both can be cancelled by the caller's query id as long as they run. A finished asynchronous
-run is kept for twenty minutes for those who poll.
+A `Run` is one execution. A blocking one is executed by the thread of its request, an asynchronous one by one of a
+few threads, so that there is always a place in the engine for blocking ones; both can be cancelled by the caller's
+query id as long as they wait or run. A finished asynchronous run is kept for twenty minutes for those who poll.
+Answers are kept as JSON, and all of them together weigh no more than `MAX_KEPT_BYTES`.
 """
 
 from __future__ import annotations
@@ -15,23 +16,36 @@ import time
 import uuid
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from typing import Any, Protocol
 
 from . import errors
-from .engine import EngineError, EngineResult
+from .engine import MAX_CONCURRENT_QUERIES, EngineError, EngineResult
 from .errors import ApiError
 from .hogql import Translation, metadata, translate
 from .limits import Gate
 from .model import QueryRequest
 from .parser import HogQLError
 from .schema import Catalog, database_schema
-from .wire import Response
+from .shelf import Shelf
+from .wire import Response, encode_json
 
 __all__ = ["QueryService", "QuerySettings", "RunsSql"]
 
 CACHED_ANSWERS = 64
+"""How many answers the next caller of the same query may get."""
+
+MAX_CACHED_BYTES = 16 * 1024**2
+"""Longest answer that is kept for the next caller."""
+
+MAX_KEPT_BYTES = 256 * 1024**2
+"""Bytes of all kept answers, those of finished background runs among them; the oldest go."""
+
+BACKGROUND_RUNS = MAX_CONCURRENT_QUERIES - 1
+"""Background runs at the same time; the next ones wait."""
+
 _LOG = logging.getLogger(__name__)
 
 
@@ -74,14 +88,13 @@ class Run:
     expires: float = float("inf")
     cancelled: bool = False
     finished: threading.Event = field(default_factory=threading.Event)
-    answer: dict[str, Any] | None = None
+    future: Future[None] | None = None
     error: ApiError | None = None
     progress: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True)
 class _Cached:
-    answer: dict[str, Any]
     moment: float
     data_version: int
 
@@ -119,6 +132,8 @@ class QueryService:
         self._data_version = 0
         self._active: list[Run] = []
         self._background: dict[str, Run] = {}
+        self._shelf = Shelf(MAX_KEPT_BYTES)
+        self._workers = ThreadPoolExecutor(BACKGROUND_RUNS, "query")
 
     # ---------------------------------------------------------------------------------------- what is asked
 
@@ -146,9 +161,9 @@ class QueryService:
         with self._lock:
             self._forget_expired()
             run = self._background.get(query_id)
-        if run is None:
+        status = self._status(run, with_progress=show_progress) if run else None
+        if status is None or (status["complete"] and not status["error"] and status["results"] is None):
             raise errors.not_found(f"Query {query_id} not found for team {self._project_id}")
-        status = self._status(run, with_progress=show_progress)
         if not status["complete"]:
             code = 202
         elif not status["error"]:
@@ -168,6 +183,10 @@ class QueryService:
         for run in runs:
             self._stop(run)
         return Response(200, {"message": "Query cancelled"})
+
+    def close(self) -> None:
+        """Forget the background runs that still wait; those that run are the engine's to stop."""
+        self._workers.shutdown(wait=False, cancel_futures=True)
 
     def data_changed(self) -> None:
         """Make every kept answer stale, because the tables hold new rows."""
@@ -200,7 +219,7 @@ class QueryService:
         if mode in ("async", "lazy_async"):
             status = self._status(self._start(query_id, request.query, key))
             return Response(202, {**(cached or {"cache_key": key}), "query_status": status})
-        return Response(200, self._finish(Run(query_id), request.query, key))
+        return Response(200, self._finish(Run(query_id), request.query, key)[0])
 
     def _cache_key(self, query: Mapping[str, Any]) -> str:
         asked = {name: value for name, value in query.items() if name not in ("name", "tags", "version", "response")}
@@ -215,42 +234,55 @@ class QueryService:
             return None, False
         limit = self._settings.lazy_seconds if lazy else self._settings.fresh_seconds
         is_fresh = entry.data_version == data_version and self._clock() - entry.moment < limit
-        return {**entry.answer, "is_cached": True}, is_fresh
+        answer = self._shelf.get(key)
+        return ({**answer, "is_cached": True}, is_fresh) if answer else (None, False)
 
-    def _keep(self, key: str, answer: dict[str, Any], data_version: int) -> None:
+    def _keep(self, key: str, answer: bytes, data_version: int) -> None:
         with self._lock:
-            self._cache[key] = _Cached(answer, self._clock(), data_version)
-            self._cache.move_to_end(key)
+            self._cache.pop(key, None)
+            if len(answer) > MAX_CACHED_BYTES:
+                self._shelf.drop(key)
+                return
+            self._cache[key] = _Cached(self._clock(), data_version)
+            self._shelf.put(key, answer)
             while len(self._cache) > CACHED_ANSWERS:
-                self._cache.popitem(last=False)
+                self._shelf.drop(self._cache.popitem(last=False)[0])
 
     # -------------------------------------------------------------------------------------------- execution
 
     def _start(self, query_id: str, query: Mapping[str, Any], key: str) -> Run:
-        """Start a run in the background; a run of the same id is replaced."""
+        """Start a run in the background, or let it wait for its turn; a run of the same id is replaced."""
         run = Run(query_id, asynchronous=True)
         with self._lock:
             self._forget_expired()
+            if replaced := self._background.get(query_id):
+                self._shelf.drop(replaced.engine_id)
             self._background[query_id] = run
             self._active.append(run)
-        threading.Thread(target=self._work, args=(run, query, key), daemon=True, name=f"query-{query_id[:32]}").start()
+            run.future = self._workers.submit(self._work, run, query, key)
         return run
 
     def _work(self, run: Run, query: Mapping[str, Any], key: str) -> None:
         try:
-            run.answer = self._finish(run, query, key)
+            answer = self._finish(run, query, key)[1]
+            with self._lock:
+                if self._background.get(run.query_id) is run:
+                    self._shelf.put(run.engine_id, answer)
         except ApiError as error:
             run.error = error
         except Exception:
             _LOG.exception("query %s failed", run.query_id)
             run.error = errors.internal()
         finally:
-            run.end_time = datetime.now(timezone.utc)
-            run.expires = self._clock() + self._settings.keep_seconds
-            run.finished.set()
+            self._end(run)
 
-    def _finish(self, run: Run, query: Mapping[str, Any], key: str) -> dict[str, Any]:
-        """Execute a run and return PostHog's answer, which is kept for the next caller."""
+    def _end(self, run: Run) -> None:
+        run.end_time = datetime.now(timezone.utc)
+        run.expires = self._clock() + self._settings.keep_seconds
+        run.finished.set()
+
+    def _finish(self, run: Run, query: Mapping[str, Any], key: str) -> tuple[dict[str, Any], bytes]:
+        """Execute a run and return PostHog's answer, as it is and as JSON, which is kept for the next caller."""
         with self._lock:
             if not run.asynchronous:
                 self._active.append(run)
@@ -271,8 +303,9 @@ class QueryService:
             "active_cpu_time": 0,
         }
         answer = self._answer(query, translation, result, key, self._clock() - started)
-        self._keep(key, answer, data_version)
-        return answer
+        encoded = encode_json(answer)
+        self._keep(key, encoded, data_version)
+        return answer, encoded
 
     def _execute(
         self, run: Run, query: Mapping[str, Any], *, is_api_query: bool = True
@@ -313,8 +346,14 @@ class QueryService:
         return ApiError(400, "validation_error", error.code, "\n".join(lines), extra={"hogql_metadata": found})
 
     def _stop(self, run: Run) -> None:
-        """Stop a run that may be on its way to the engine, in it, or out of it."""
+        """Stop a run that may wait, be on its way to the engine, in it, or out of it."""
         run.cancelled = True
+        if run.future and run.future.cancel():
+            with self._lock:
+                self._active.remove(run)
+            run.error = errors.from_engine("QUERY_WAS_CANCELLED", "")
+            self._end(run)
+            return
         deadline = self._clock() + self._settings.cancel_seconds
         while not self._engine.cancel(run.engine_id) and self._clock() < deadline:
             if run.finished.wait(0.02):
@@ -323,7 +362,7 @@ class QueryService:
     def _forget_expired(self) -> None:
         now = self._clock()
         for query_id in [name for name, run in self._background.items() if run.expires <= now]:
-            del self._background[query_id]
+            self._shelf.drop(self._background.pop(query_id).engine_id)
 
     # ---------------------------------------------------------------------------------------------- answers
 
@@ -381,7 +420,7 @@ class QueryService:
             "complete": complete,
             "error": error is not None,
             "error_message": error.detail if error and is_shown else None,
-            "results": run.answer if complete else None,
+            "results": self._shelf.get(run.engine_id) if complete else None,
             "start_time": _iso(run.start_time),
             "pickup_time": _iso(run.pickup_time),
             "end_time": _iso(run.end_time),

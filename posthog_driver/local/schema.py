@@ -461,8 +461,10 @@ def find_table(name: str, catalog: Catalog) -> Table | None:
         return INFORMATION_SCHEMA.get(name[len(SYSTEM_PREFIX) :])
     table = TABLES.get(name)
     if table is _EVENTS and catalog.group_types:
+        # PostHog gives a group its name only where the events table has nothing of that name.
+        taken = {*table.columns, *table.links}
         named = {group: table.links[f"group_{i}"] for i, group in enumerate(catalog.group_types[:5])}
-        return table.with_links({name: link for name, link in named.items() if name not in table.columns})
+        return table.with_links({name: link for name, link in named.items() if name not in taken})
     return table
 
 

@@ -471,6 +471,11 @@ class LocalServer(ThreadingHTTPServer):
         loopback = ("127.0.0.1", "localhost", "[::1]")
         return name.lower() in loopback or self.server_name not in ("127.0.0.1", "localhost", "::1")
 
+    def server_close(self) -> None:
+        """Stop listening, and start no more background queries."""
+        super().server_close()
+        self.api.queries.close()
+
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Keep quiet about callers that went away; anything else is logged."""
         if not isinstance(sys.exc_info()[1], (ConnectionError, TimeoutError)):
@@ -546,8 +551,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.flush()
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Log at DEBUG, without the query string: it may hold a key."""
-        _LOG.debug("%s %s", self.command, (self.path or "").partition("?")[0])
+        """Log at DEBUG, without the query string: it may hold a key. A malformed request has no path."""
+        _LOG.debug("%s %s", self.command, getattr(self, "path", "").partition("?")[0])
 
 
 def build_server(

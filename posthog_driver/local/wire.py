@@ -11,7 +11,7 @@ from urllib.parse import parse_qs, quote, unquote, urlencode
 
 from . import errors
 
-__all__ = ["Request", "Response", "parse_json", "parse_list"]
+__all__ = ["Request", "Response", "encode_json", "parse_json", "parse_list"]
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,12 @@ class Response:
             return "text/plain; charset=utf-8", b""
         if isinstance(self.body, str):
             return "text/plain; charset=utf-8", self.body.encode()
-        return "application/json", json.dumps(self.body, separators=(",", ":")).encode()
+        return "application/json", encode_json(self.body)
+
+
+def encode_json(body: Any) -> bytes:
+    """Return a value as compact JSON."""
+    return json.dumps(body, separators=(",", ":")).encode()
 
 
 def parse_list(name: str, text: str) -> list[Any]:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import faulthandler
 import json
+import logging
 import os
 import shutil
 import signal
@@ -43,6 +44,7 @@ GIVE_UP_AFTER = 15.0
 def main() -> None:
     """Serve until standard input closes or SIGTERM comes."""
     signal.signal(signal.SIGTERM, _stop)
+    _log_to_stderr()
     settings = json.loads(sys.stdin.buffer.readline())
     try:
         engine, demo, server = _open(settings)
@@ -166,6 +168,14 @@ def _answer(content: dict[str, Any]) -> None:
     sys.stdout.write(json.dumps(content) + "\n")
     sys.stdout.flush()
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+
+
+def _log_to_stderr() -> None:
+    """A 500 tells the caller nothing; why it was one can be read here."""
+    handler = logging.StreamHandler()
+    handler.setLevel(logging.WARNING)
+    handler.setFormatter(logging.Formatter("posthog-driver local: %(message)s"))
+    logging.getLogger(__package__).addHandler(handler)
 
 
 def _stop(*_: object) -> None:

@@ -119,7 +119,7 @@ def test_the_demo_shows_the_whole_job_and_what_to_do_next(run: Run) -> None:
     assert max(map(len, done.stdout.splitlines())) <= 120
     for part in ("What can be asked about?", "properties.$browser", "windowFunnel", "█", '{"event": "signed_up"'):
         assert part in done.stdout
-    commands = done.stdout.partition("posthog-driver local --port 8010 --fixed-keys")[2]
+    commands = done.stdout.partition(" local --port 8010 --fixed-keys")[2]
     names = ("POSTHOG_API_URL", "POSTHOG_PROJECT_ID", "POSTHOG_PERSONAL_API_KEY", "POSTHOG_PROJECT_API_KEY")
     assert all(f"{name}=" in commands for name in names)
 

@@ -91,6 +91,8 @@ def test_an_answer_has_rows_names_types_and_statistics(engine: Any) -> None:
         ("toDateTime64('2026-03-01 12:00:00', 6, 'UTC')", "2026-03-01T12:00:00Z"),
         ("toDateTime('2026-03-01 12:00:00', 'America/New_York')", "2026-03-01T12:00:00-05:00"),
         ("toDateTime64('2026-07-01 12:00:00.5', 1, 'Asia/Kolkata')", "2026-07-01T12:00:00.500000+05:30"),
+        ("toTimeZone(toDateTime(0, 'UTC'), 'Fixed/UTC+01:30:00')", "1970-01-01T01:30:00+01:30"),
+        ("toTimeZone(toDateTime(0, 'UTC'), 'Fixed/UTC-05:00:00')", "1969-12-31T19:00:00-05:00"),
         ("NULL::Nullable(DateTime('UTC'))", None),
         ("toLowCardinality(toNullable(toDateTime(0, 'UTC')))", "1970-01-01T00:00:00Z"),
         ("[toDateTime(0, 'UTC')]", ["1970-01-01T00:00:00Z"]),
@@ -106,6 +108,12 @@ def test_an_answer_has_rows_names_types_and_statistics(engine: Any) -> None:
 )
 def test_values_look_as_in_the_answers_of_posthog(engine: Any, sql: str, value: object) -> None:
     assert ask(engine, f"SELECT {sql}") == [[value]]
+
+
+def test_a_statement_may_be_as_long_as_the_translator_lets_it(engine: Any) -> None:
+    numbers = ", ".join(map(str, range(100_000, 240_000)))
+
+    assert ask(engine, f"SELECT count() FROM numbers(100010) WHERE number IN ({numbers})") == [[10]]
 
 
 def test_a_date_time_without_a_zone_has_no_z(engine: Any) -> None:

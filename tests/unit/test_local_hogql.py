@@ -770,24 +770,38 @@ def test_a_relative_end_is_the_end_of_its_day() -> None:
 # -------------------------------------------------------------------------------------------------------------- parser
 
 
-@pytest.mark.parametrize(
-    ("query", "message"),
-    [
-        ("select '" + "x" * parser.MAX_LENGTH + "'", "Query is too long: 65545 characters, at most 65536 are accepted"),
-        ("select 1" + " + 1" * 1001, "Query has more than 1000 operators"),
-        ("select " + "[" * 101 + "]" * 101, "Query is too deeply nested"),
-        ("select " + "f(" * 101 + ")" * 101, "Query is too deeply nested"),
-    ],
-)
-def test_a_text_that_would_keep_the_parser_busy_is_refused_before_it_is_parsed(query: str, message: str) -> None:
-    assert refusal(query).message == message
+def test_a_refused_text_is_parsed_once_and_refused_anew_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    parsed: list[str] = []
+
+    def parse(text: str) -> str:
+        parsed.append(text)
+        return json.dumps({"error": True, "message": "no such thing", "start": 1, "end": 2})
+
+    library = types.SimpleNamespace(__name__="hogql_parser", parse_select_json=parse)
+    monkeypatch.setattr(parser, "_library", lambda: library)
+    query = "select 'a text that no other test parses'"
+
+    refusals = [refusal(query), refusal(query)]
+    found = metadata(query, Catalog())
+
+    assert parsed == [query]
+    assert refusals[0] is not refusals[1]
+    assert [error.message for error in refusals] == ["no such thing", "no such thing"]
+    assert (found["errors"][0]["start"], found["table_names"]) == (1, [])
 
 
-def test_brackets_and_operators_in_texts_names_and_comments_do_not_count() -> None:
-    noise = "(" * 200 + "+" * 2000
-    query = f"select '{noise}', '\\'{noise}' as `{noise}` -- {noise}\n"
-    query += f', 1 /* {noise} */ as "b{noise}" # {noise}\n from events'
-    assert sql(query).startswith("SELECT")
+def test_a_text_that_would_keep_the_parser_busy_is_refused_with_its_place() -> None:
+    refused = refusal("select " + "f(" * 101 + ")" * 101)
+
+    assert "too deeply nested" in refused.message
+    assert refused.start is not None
+
+
+def test_a_statement_that_its_values_make_too_long_is_refused_with_its_size() -> None:
+    values = {"ids": ["x" * 1000] * 1100}
+
+    with pytest.raises(HogQLError, match=r"with its values it is \d{7} bytes of SQL, at most 1048576 are accepted"):
+        translate("select 1 from events where event in {ids}", Catalog(), values=values)
 
 
 def test_either_parser_is_taken_and_the_rust_one_is_preferred(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -801,7 +815,7 @@ def test_either_parser_is_taken_and_the_rust_one_is_preferred(monkeypatch: pytes
         assert sql("select 'taken from the module above'") == "SELECT 1 LIMIT 101"
     finally:
         parser._library.cache_clear()
-        parser.parse_select.cache_clear()
+        parser._outcome.cache_clear()
 
 
 def test_importing_the_cpp_parser_leaves_the_modules_of_others_alone(monkeypatch: pytest.MonkeyPatch) -> None:

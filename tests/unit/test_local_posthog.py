@@ -390,6 +390,51 @@ def test_a_child_whose_parent_is_another_process_now_stops(monkeypatch: pytest.M
     assert signals == [(os.getpid(), signal.SIGTERM)]
 
 
+def test_a_query_that_holds_the_interpreter_at_once_ends_the_child_too(
+    hook: Callable[[str, str], None], capfd: pytest.CaptureFixture[str]
+) -> None:
+    # A parser that is held by one text, and a watchdog that waits 2 s instead of 30.
+    hook(
+        "hogql_parser_rs",
+        "def parse_select_json(text):\n"
+        "    if 'killer' in text: sum(range(10**13))\n"
+        '    return \'{"node": "SelectQuery", "select": [{"node": "Constant", "value": 1}]}\'\n',
+    )
+    hook(
+        "sitecustomize",
+        "import faulthandler\n"
+        "later = faulthandler.dump_traceback_later\n"
+        "faulthandler.dump_traceback_later = lambda seconds, exit: later(2.0, exit=exit)\n",
+    )
+    with LocalPostHog(events=0) as local:
+        pid = child_of(local)
+        with pytest.raises(requests.RequestException):
+            ask(local, "SELECT 'killer'")
+
+        assert until(lambda: ask(local, "SELECT 1")) == [[1]]
+        assert child_of(local) != pid
+
+    assert "ended unexpectedly (exit code 1); starting another one" in capfd.readouterr().err
+
+
+def test_why_an_answer_is_a_500_is_said_on_standard_error(
+    hook: Callable[[str, str], None], capfd: pytest.CaptureFixture[str]
+) -> None:
+    hook(
+        "hogql_parser_rs",
+        "def parse_select_json(text):\n"
+        "    if 'broken' in text: raise ZeroDivisionError('the parser broke')\n"
+        '    return \'{"node": "SelectQuery", "select": [{"node": "Constant", "value": 1}]}\'\n',
+    )
+    with LocalPostHog(events=0) as local, pytest.raises(requests.HTTPError, match="500"):
+        ask(local, "SELECT 'broken'")
+
+    said = capfd.readouterr().err
+    assert "posthog-driver local: POST '/api/projects/1/query/' failed" in said
+    assert "ZeroDivisionError: the parser broke" in said
+    assert local.personal_api_key not in said
+
+
 def test_an_interpreter_that_is_held_ends_itself() -> None:
     code = (
         "import os, threading; from posthog_driver.local import worker\n"

@@ -10,7 +10,7 @@ from posthog_driver.local import schema
 from posthog_driver.local.hogql import translate
 from posthog_driver.local.schema import Catalog, PropertyDefinition
 
-CATALOG = Catalog(group_types=("account", "timestamp"))
+CATALOG = Catalog(group_types=("account", "timestamp", "person", "session", "pdi"))
 
 
 def test_the_statements_create_only_inside_their_own_database() -> None:
@@ -77,11 +77,13 @@ def test_a_catalog_knows_the_types_of_properties_by_owner_and_group() -> None:
     assert catalog == Catalog(catalog.property_definitions)
 
 
-def test_group_types_are_links_of_events_unless_a_column_has_their_name() -> None:
+def test_group_types_are_links_of_events_unless_something_else_has_their_name() -> None:
     events = schema.find_table("events", CATALOG)
     assert events is not None
     assert events.links["account"] is events.links["group_0"]
     assert "timestamp" not in events.links
+    plain = schema.TABLES["events"].links
+    assert all(events.links[name] is plain[name] for name in ("person", "session", "pdi"))
     assert schema.find_table("events", Catalog()) is schema.TABLES["events"]
     assert schema.find_table("system.information_schema.nothing", CATALOG) is None
     assert schema.find_table("nothing", CATALOG) is None

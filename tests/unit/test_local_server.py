@@ -464,6 +464,73 @@ def test_a_status_is_forgotten_after_twenty_minutes(world: World) -> None:
     assert (response.status, response.body["detail"]) == (404, "Query q not found for team 1")
 
 
+def test_background_queries_leave_a_place_for_others_and_wait_without_a_thread_each(world: World) -> None:
+    world.engine.held = threading.Event()
+    names = [f"q{number}" for number in range(queries.BACKGROUND_RUNS + 20)]
+    for name in names:
+        world.query(refresh="force_async", client_query_id=name)
+    waiting = names[-1]
+
+    assert len(world.api.queries._workers._threads) == queries.BACKGROUND_RUNS
+    assert world.poll(waiting).body["query_status"]["pickup_time"] is None
+    assert world.send("DELETE", f"/api/projects/1/query/{waiting}/?dequeue_only=true").status == 200
+    assert world.poll(waiting).body["query_status"]["error_message"] == "Query was cancelled."
+    world.engine.held.set()
+    assert {world.wait_for(name).status for name in names[:-1]} == {200}
+    assert len(world.engine.ran) == len(names) - 1
+
+
+def test_a_closed_server_starts_no_query_that_waited(world: World) -> None:
+    world.engine.held = threading.Event()
+    names = [f"q{number}" for number in range(queries.BACKGROUND_RUNS + 5)]
+    for name in names:
+        world.query(refresh="force_async", client_query_id=name)
+    world.api.queries.close()
+    world.engine.held.set()
+
+    assert {world.wait_for(name).status for name in names[: queries.BACKGROUND_RUNS]} == {200}
+    assert world.poll(names[-1]).status == 202
+    assert len(world.engine.ran) == queries.BACKGROUND_RUNS
+
+
+def test_an_answer_that_is_too_long_is_not_kept_for_the_next_caller(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.query()
+    monkeypatch.setattr(queries, "MAX_CACHED_BYTES", 10)
+    world.query(refresh="force_async", client_query_id="q")
+
+    assert world.wait_for("q").body["query_status"]["results"]["results"] == [["a"], ["b"]]
+    assert world.query().body["is_cached"] is False
+
+
+def test_finished_runs_go_when_all_answers_together_are_too_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(queries, "MAX_KEPT_BYTES", 10)
+    world = World()
+    for name in ("q1", "q2"):
+        world.query(refresh="force_async", client_query_id=name)
+        assert world.wait_for(name).status == 200
+
+    assert world.poll("q1").status == 404
+    assert world.poll("q2").status == 200
+
+
+def test_a_run_that_was_replaced_leaves_no_answer_behind(world: World) -> None:
+    wrong = {**SQL, "query": "SELECT evnt FROM events"}
+    world.engine.held = threading.Event()
+    world.query(refresh="force_async", client_query_id="q")
+    assert world.engine.started.wait(30)
+    world.query(wrong, refresh="force_async", client_query_id="q")
+    world.engine.held.set()
+
+    assert world.wait_for("q").status == 400
+    world.query(refresh="force_async", client_query_id="q")
+    assert world.wait_for("q").status == 200
+    world.query(wrong, refresh="force_async", client_query_id="q")
+    assert world.wait_for("q").status == 400
+    assert [name[:6] for name in world.api.queries._shelf._answers] == ["cache_"]
+
+
 def test_a_background_query_is_cancelled_in_the_engine(world: World) -> None:
     world.engine.held = threading.Event()
     world.query(refresh="force_async", client_query_id="q")
@@ -628,7 +695,8 @@ def test_persons_and_groups_have_their_addresses(world: World) -> None:
         ({"api_key": "", "event": "e"}, 401, "event submitted without an api_key"),
         ({"api_key": PERSONAL, "event": "e", "distinct_id": "u"}, 401, "API key is not valid: personal_api_key"),
         ({"api_key": "phc_other", "event": "e"}, 401, "API key is not valid: unknown_project"),
-        ({"api_key": PROJECT, "batch": [{"properties": {"token": "mine"}}]}, 400, "event submitted with an empty event name"),
+        ({"api_key": PROJECT, "batch": [{"properties": {"token": "mine"}}]}, 400,
+         "event submitted with an empty event name"),
         ({"batch": [{"properties": {"token": PROJECT}}, {"properties": {"token": "phc_other"}}]}, 401,
          "batch submitted with inconsistent api_key values"),
         ({"api_key": PROJECT, "event": ""}, 400, "event submitted with an empty event name"),
@@ -791,6 +859,13 @@ def test_a_caller_that_goes_away_in_its_body_harms_nobody(
     assert exchange(server, b"POST /batch/ HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99\r\n\r\n{") == b""
     assert exchange(server, b"GET /_health HTTP/1.0\r\nHost: localhost\r\n\r\n").startswith(b"HTTP/1.1 200")
     assert caplog.text == ""
+
+
+@pytest.mark.parametrize(
+    ("line", "status"), [(b"GARBAGE", b"400"), (b"GET / HTTP/9.9", b"505"), (b"GET /" + b"x" * 70_000, b"414")]
+)
+def test_a_malformed_request_line_gets_an_answer(server: LocalServer, line: bytes, status: bytes) -> None:
+    assert status in exchange(server, line + b"\r\n\r\n")[:200]
 
 
 def test_an_answer_to_head_has_no_body(server: LocalServer) -> None:

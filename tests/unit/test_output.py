@@ -45,7 +45,11 @@ def test_printable_text_has_no_control_characters_and_plain_text_is_not_changed(
     assert shown == text or not text.isprintable()
 
 
-@given(st.lists(st.text(), min_size=1))
+# The standard library's reader, not our writer, stumbles over NUL before Python 3.11.
+READABLE = st.text() if sys.version_info >= (3, 11) else st.text(st.characters(exclude_characters="\0"))
+
+
+@given(st.lists(READABLE, min_size=1))
 def test_csv_reads_back_exactly(texts: list[str]) -> None:
     with pytest.MonkeyPatch.context() as monkeypatch:
         text = written(monkeypatch, "csv", [{"a": value, "b": 1} for value in texts], ["a", "b"])
@@ -54,7 +58,16 @@ def test_csv_reads_back_exactly(texts: list[str]) -> None:
 
 @pytest.mark.parametrize(
     ("value", "cell"),
-    [(None, ""), ("=1+1", "=1+1"), ("-5", "-5"), (True, "true"), ({"a": [1]}, '"{""a"": [1]}"'), (2**70, str(2**70))],
+    [
+        (None, ""),
+        ("", '""'),
+        ("a\0b", "a\0b"),
+        ("=1+1", "=1+1"),
+        ("-5", "-5"),
+        (True, "true"),
+        ({"a": [1]}, '"{""a"": [1]}"'),
+        (2**70, str(2**70)),
+    ],
 )
 def test_csv_cells(monkeypatch: pytest.MonkeyPatch, value: Any, cell: str) -> None:
     assert written(monkeypatch, "csv", [{"a": 1, "b": value}], ["a", "b"]) == f"a,b\r\n1,{cell}\r\n"

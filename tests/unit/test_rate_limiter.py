@@ -640,6 +640,7 @@ def test_the_windows_hold_for_32_threads_that_are_woken_late(windows: tuple[tupl
 @pytest.mark.usefixtures("hostile_switching")
 def test_never_more_than_the_limit_are_behind_the_gate() -> None:
     gate = Gate(3)
+    together = threading.Barrier(3, timeout=HANG)
     inside, seen = set(), []
 
     def work() -> None:
@@ -647,6 +648,8 @@ def test_never_more_than_the_limit_are_behind_the_gate() -> None:
             with gate.enter(timeout=HANG):
                 inside.add(threading.get_ident())
                 seen.append(len(inside))
+                if len(seen) <= 3:  # the first three stay until they are three
+                    together.wait()
                 time.sleep(0)
                 inside.discard(threading.get_ident())
 

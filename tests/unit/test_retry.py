@@ -241,7 +241,7 @@ class TestAttempts:
     def test_the_last_attempt_is_not_repeated(self) -> None:
         policy, error = RetryPolicy(), errors.ServerError(status=500)
         assert policy.next_delay(READ, error, 2, 300.0) is not None
-        assert policy.decide(READ, error, 3, 300.0) == Decision(None, "attempt 3 of 3")
+        assert policy.decide(READ, error, 3, 300.0) == Decision(None, "attempt 3 of 3 was the last")
 
     def test_a_success_is_not_repeated(self) -> None:
         assert RetryPolicy().decide(READ, None, 1, 300.0) == Decision(None, "the attempt succeeded")

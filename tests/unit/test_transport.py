@@ -146,7 +146,7 @@ class TestAttempts:
         error = caught.value
         assert (error.status, error.attempts, error.query_id) == (502, 3, "q-1")
         assert str(error).startswith("PostHog answered 502 to POST /api/projects/1/query/ (attempt 3 of 3, 0.0 s)")
-        assert str(error).endswith("Not retried: attempt 3 of 3. [query_id=q-1]")
+        assert str(error).endswith("Not retried: attempt 3 of 3 was the last. [query_id=q-1]")
         assert len(clock.sleeps) == 2
 
     def test_of_a_write_end_when_its_outcome_is_unknown(self) -> None:
