@@ -41,7 +41,7 @@ class _Costs:
 _COSTS = {
     "hogql_parser_rs": _Costs(
         token=0.001,
-        chain={"name": 0.00012, "operator": 0.02, "alias": 0.003, "part": 0.001, "join": 1.5},
+        chain={"name": 0.00018, "operator": 0.02, "alias": 0.003, "part": 0.005, "join": 1.5},
         bracket=0.001,
         growth={},
     ),

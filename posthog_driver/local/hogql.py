@@ -65,6 +65,7 @@ from .tree import (
     TAGS,
     chain_text,
     check,
+    check_limit,
     error_at,
     frame,
     int_constant,
@@ -75,6 +76,8 @@ from .tree import (
 
 __all__ = ["HogQLError", "Translation", "Translator", "metadata", "translate"]
 
+MAX_INTEGER = 10**308
+"""Integers from here on are none for the engine, not even as its largest kind of float."""
 MAX_NODES = 100_000
 """Most expressions one query may grow to when its named expressions are written out."""
 MAX_SQL_BYTES = 1_048_576
@@ -481,9 +484,7 @@ class Translator:
         sql = hogql = ""
         for key, word in (("limit", "LIMIT"), ("offset", "OFFSET")):
             if node.get(key):
-                value = int_constant(node[key])
-                if value is not None and value < 0:
-                    raise error_at(node[key], f"{word} must not be negative")
+                check_limit(node[key], word)
                 printed = self.expression(node[key])
                 sql, hogql = f"{sql} {word} {printed.sql}", f"{hogql} {word} {printed.hogql}"
                 if key == "limit" and node.get("limit_with_ties"):
@@ -770,6 +771,8 @@ class Translator:
         value = node.get("value")
         if node.get("value_type") == "number" and isinstance(value, str):
             value = float(value.replace("Infinity", "inf"))
+        if isinstance(value, int) and abs(value) >= MAX_INTEGER:
+            raise HogQLError(f"Number is too large: {len(str(value).lstrip('-'))} digits")
         text = hogql_constant(value)
         return Printed(text, text, CONSTANT_TYPES.get(type(value), "unknown"), nullable=value is None, constant=value)
 

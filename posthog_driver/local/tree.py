@@ -162,10 +162,24 @@ def int_constant(node: Node | None) -> int | None:
     return value if type(value) is int else None
 
 
+def check_limit(node: Node, word: str) -> None:
+    """Refuse a constant that is no number of rows.
+
+    Raises:
+        HogQLError: It is negative, or not a whole number.
+    """
+    value = int_constant(node)
+    if node["node"] == "Constant" and value is None:
+        raise error_at(node, f"{word} must be a whole number")
+    if value is not None and value < 0:
+        raise error_at(node, f"{word} must not be negative")
+
+
 def top_limit(node: Node | None, default: int) -> Node:
     """The LIMIT of an outermost SELECT: never above `MAX_LIMIT`."""
     if node is None:
         return {"node": "Constant", "value": default}
+    check_limit(node, "LIMIT")
     value = int_constant(node)
     if value is not None:
         return {**node, "value": min(value, MAX_LIMIT)}

@@ -32,6 +32,14 @@ def refused(detail: str, *found: dict[str, Any], **metadata: Any) -> dict[str, A
 
 
 class TestError:
+    def test_a_bound_date_that_is_compared_as_text_gets_the_way_to_write_it(self) -> None:
+        made = error(400, refused("Cannot convert string '2026-01-01T00:00:00+00:00' to type DateTime64(6)"))
+        assert "write toDateTime({name})" in str(made)
+
+    def test_a_validation_error_names_the_field_it_is_about(self) -> None:
+        body = {"type": "validation_error", "code": "invalid", "detail": "Not a valid string.", "attr": "description"}
+        assert "\"Not a valid string.\" (about 'description')" in str(error(400, body, READ))
+
     def test_a_refused_query_says_everything_that_helps(self) -> None:
         found = {"message": "Unknown column 'evnt'", "start": 7, "end": 11, "fix": "event"}
         made = error(400, refused("Unknown column 'evnt'\nHint: did you mean event?\nTables referenced: events", found))

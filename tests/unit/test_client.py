@@ -107,6 +107,12 @@ class TestSettings:
         assert posthog_driver.Client is PostHogClient
 
 
+def test_a_key_in_the_place_of_the_config_is_refused_and_not_shown() -> None:
+    with pytest.raises(ConfigurationError, match="give the key by name") as caught:
+        PostHogClient("phx_test_key")  # type: ignore[arg-type]
+    assert "phx_test" not in str(caught.value)
+
+
 class TestLife:
     def test_as_a_context_closes_the_session(self) -> None:
         with PostHogClient(api_key="k", project_id=1) as client:

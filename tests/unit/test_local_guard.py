@@ -128,8 +128,9 @@ def test_what_people_write_is_indeed_a_query(name: str) -> None:
 
 def test_brackets_and_operators_in_texts_names_and_comments_do_not_count() -> None:
     noise = "(" * 200 + "+" * 2000
+    template = "(" * 200 + "}" * 2000
     text = f"select '{noise}', '\\'{noise}' as `{noise}` -- {noise}\n"
-    text += f", f'{noise.replace('+', '}')}', 1 /* {noise} */ as \"b{noise}\" # {noise}\n from events"
+    text += f", f'{template}', 1 /* {noise} */ as \"b{noise}\" # {noise}\n from events"
 
     assert find_fault(text, CPP) is None
 

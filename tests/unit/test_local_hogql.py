@@ -797,6 +797,22 @@ def test_a_text_that_would_keep_the_parser_busy_is_refused_with_its_place() -> N
     assert refused.start is not None
 
 
+@pytest.mark.parametrize(
+    ("query", "values", "message"),
+    [
+        ("select event from events limit 1.5", {}, "LIMIT must be a whole number"),
+        ("select event from events limit {n}", {"n": "ten"}, "LIMIT must be a whole number"),
+        ("select 1 from (select 1 limit 0.5)", {}, "LIMIT must be a whole number"),
+        ("select {n}", {"n": 10**400}, "Number is too large: 401 digits"),
+        ("select {n}", {"n": -(10**400)}, "Number is too large: 401 digits"),
+    ],
+)
+def test_a_number_that_the_engine_cannot_take_is_refused_by_name(
+    query: str, values: dict[str, Any], message: str
+) -> None:
+    assert refusal(query, values=values).message == message
+
+
 def test_a_statement_that_its_values_make_too_long_is_refused_with_its_size() -> None:
     values = {"ids": ["x" * 1000] * 1100}
 

@@ -362,6 +362,18 @@ class TestDefinitions:
         assert "property_definitions cannot be had" in caplog.text
         assert project.schema.source == "live"
 
+    def test_that_failed_are_not_asked_for_again_at_once(self, project: Project) -> None:
+        project.answers["event"] = AuthorizationError("no scope", status=403)
+        project.schema.get_fields("events")
+        asked = len(project.paths())
+        project.schema.get_fields("events")
+        assert len(project.paths()) == asked
+        project.clock.advance(30)
+        project.schema.get_fields("events")
+        assert len(project.paths()) == asked + 1
+        with pytest.raises(AuthorizationError):
+            project.schema.get_fields("events", refresh=True)
+
     def test_that_are_empty_constrain_nothing(self, project: Project) -> None:
         project.answers["event_definitions"] = definitions()
         assert "constraints" not in project.schema.get_fields("events")["event"]

@@ -85,6 +85,11 @@ class TestCertificates:
             connect(api_url=secure.url, max_retries=1).query("SELECT 1")
         assert secure.certificates == []
 
+    def test_that_are_not_trusted_are_not_tried_again(self, connect: Any, fails: Any, secure: SecureServer) -> None:
+        with fails(ConnectionError, match="Not retried: a certificate that is not trusted stays so") as caught:
+            connect(api_url=secure.url).query("SELECT 1")
+        assert caught.value.attempts == 1
+
     @pytest.mark.parametrize("variable", ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"])
     def test_are_checked_against_the_bundle_of_the_environment(
         self, variable: str, connect: Any, secure: SecureServer, bundle: str, monkeypatch: pytest.MonkeyPatch

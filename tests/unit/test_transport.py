@@ -534,3 +534,11 @@ def test_a_forked_child_starts_without_connections(connect: Any, fault_server: F
     transport_module._renew_sessions()  # what the child does first
     client.request("/a/")
     assert [request.connection for request in fault_server.requests] == [1, 2]
+
+
+def test_a_hook_that_fails_is_logged_and_breaks_no_call(caplog: pytest.LogCaptureFixture) -> None:
+    transport, _, _, events = rig((200, {"id": 1}))
+    transport.hooks.insert(0, lambda event: 1 / 0)
+    assert transport.send(ApiRequest("GET", "/api/projects/1/")).data == {"id": 1}
+    assert len(events) == 1
+    assert "a hook of the transport failed" in caplog.text
