@@ -109,7 +109,7 @@ LEGITIMATE = {
     "unions": " UNION ALL ".join(["SELECT count() FROM events"] * 100),
     "CTEs": "WITH " + ", ".join(f"a{n} AS (SELECT count() AS c FROM events)" for n in range(50)) + " SELECT 1",
     "nots": "SELECT 1 FROM e WHERE " + " AND ".join(["not a not in (1)"] * 50),
-    "template": "SELECT f'it''s {event} {concat('a', f'{event}')} }' FROM events",
+    "template": "SELECT f'it is {event}, {concat('a', f'{event}')} and {lower('b')}' FROM events",
     "lambdas": "SELECT " + ", ".join(["arrayMap(x -> x + 1, a)"] * 30) + " FROM events",
     "dates": "SELECT 1 FROM events WHERE " + " OR ".join(["timestamp > now() - INTERVAL 1 DAY"] * 50),
 }

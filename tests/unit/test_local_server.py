@@ -865,7 +865,8 @@ def test_a_caller_that_goes_away_in_its_body_harms_nobody(
     ("line", "status"), [(b"GARBAGE", b"400"), (b"GET / HTTP/9.9", b"505"), (b"GET /" + b"x" * 70_000, b"414")]
 )
 def test_a_malformed_request_line_gets_an_answer(server: LocalServer, line: bytes, status: bytes) -> None:
-    assert status in exchange(server, line + b"\r\n\r\n")[:200]
+    # With or without a status line: the standard library gives none to what it takes for HTTP/0.9.
+    assert b"Error code: " + status in exchange(server, line + b"\r\n\r\n")
 
 
 def test_an_answer_to_head_has_no_body(server: LocalServer) -> None:
