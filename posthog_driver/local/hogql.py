@@ -556,7 +556,9 @@ class Translator:
         found = schema.find_table(name, self._catalog) if name else None
         if found is None:
             shown = name or ".".join(map(str, table["chain"]))
-            raise HogQLError(f"Unknown table `{shown}`.", fix=nearest(shown, [*schema.table_names(), "numbers"]))
+            # Another table gives an answer to another question: only a slip of the pen is mended (`cohorts` is none).
+            near = nearest(shown, [*schema.table_names(), "numbers"], 0.8)
+            raise HogQLError(f"Unknown table `{shown}`.", fix=near)
         if node.get("table_args") is not None:
             raise HogQLError(f"Table '{name}' does not accept arguments")
         self._tables.add(name)

@@ -239,9 +239,9 @@ class UnknownName(HogQLError):
         self.known = known
 
 
-def nearest(name: str, names: Iterable[str]) -> str | None:
-    """The name that looks most like this one, None if none does."""
-    matches = difflib.get_close_matches(name, list(names), 1)
+def nearest(name: str, names: Iterable[str], likeness: float = 0.6) -> str | None:
+    """The name that looks most like this one, None if none is at least this much like it."""
+    matches = difflib.get_close_matches(name, list(names), 1, likeness)
     return matches[0] if matches else None
 
 

@@ -337,6 +337,8 @@ MESSAGES = [
     ),
     ("select e.evnt from (select event from events) e", "Unable to resolve field: evnt", "e.evnt", "e.event"),
     ("select event from evnts", "Unknown table `evnts`.", "evnts", "events"),
+    ("select id from cohorts", "Unknown table `cohorts`.", "cohorts", None),
+    ("select id from users", "Unknown table `users`.", "users", None),
     ("select event from `system.insights`", "Unknown table `system.insights`.", "`system.insights`", None),
     (
         "select lowerr('a')",
