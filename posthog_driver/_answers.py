@@ -14,7 +14,7 @@ from posthog_driver.exceptions import PostHogError, QueryError, class_for_status
 if TYPE_CHECKING:
     from posthog_driver._models import ApiRequest, ApiResponse
 
-__all__ = ["error_from_answer", "find_metadata", "server_words"]
+__all__ = ["error_from_answer", "find_metadata", "server_words", "shorten"]
 
 _MOST_WORDS = 2_000
 
@@ -63,7 +63,7 @@ def error_from_answer(
     failed_run = query and _is_failed_run(answer.data)
     field = _text(answer.data.get("attr")) if isinstance(answer.data, dict) else None
     said = f': "{words}"' if words else " without a word"
-    said += f" (about {_cut(field, 100)!r})" if field else ""
+    said += f" (about {shorten(field, 100)!r})" if field else ""
     lines = [
         f"PostHog answered {answer.status} to {request.method} {request.path} ({tried}, {answer.elapsed:.1f} s)"
         + said.replace("\n", "\n    "),
@@ -72,7 +72,7 @@ def error_from_answer(
     if re.search(r"Cannot convert string .* to type Date", words or ""):
         lines.append("A bound date is text to PostHog: write toDateTime({name}) where it is compared.")
     if fix:
-        lines.append(f"PostHog would accept here: {_cut(fix, 500)}")
+        lines.append(f"PostHog would accept here: {shorten(fix, 500)}")
     kind = QueryError if failed_run else class_for_status(answer.status, query=query)
     return kind(
         "\n  ".join(lines),
@@ -106,7 +106,7 @@ def server_words(data: Any, text: str | None) -> str | None:
         found = data if data is not None else _plain(text)
     if found is None or found == "":
         return None
-    return _cut(found if isinstance(found, str) else json.dumps(found, ensure_ascii=False, default=str))
+    return shorten(found if isinstance(found, str) else json.dumps(found, ensure_ascii=False, default=str))
 
 
 def find_metadata(data: Any) -> dict[str, Any]:
@@ -132,7 +132,7 @@ def _remedy(answer: ApiResponse, scope: str) -> str:
     if found := own.get(answer.status) or _REMEDIES.get(answer.status):
         return found
     if 300 <= answer.status < 400:
-        target = _cut(str(answer.headers.get("Location") or "nowhere"))
+        target = shorten(str(answer.headers.get("Location") or "nowhere"))
         return f"It redirects to {target}; redirects are not followed, as they could carry a key away. Check api_url."
     if 400 <= answer.status < 500:
         return _REMEDIES[400]
@@ -151,7 +151,8 @@ def _plain(text: str | None) -> str | None:
     return " ".join(text.split())
 
 
-def _cut(text: str, most: int = _MOST_WORDS) -> str:
+def shorten(text: str, most: int = _MOST_WORDS) -> str:
+    """Return the start of a long text with the number of characters that are not shown."""
     if len(text) <= most:
         return text
     return f"{text[:most]}... ({len(text) - most:,} more characters not shown)"

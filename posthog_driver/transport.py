@@ -27,7 +27,7 @@ from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionErro
 from urllib3.exceptions import TimeoutError as UrllibTimeout
 from urllib3.util import Timeout
 
-from posthog_driver._answers import error_from_answer
+from posthog_driver._answers import error_from_answer, shorten
 from posthog_driver._codec import decode, encode
 from posthog_driver._models import ApiResponse, Attempt, RetryScheduled
 from posthog_driver._redaction import redact
@@ -159,8 +159,7 @@ class Transport:
                 failed = Attempt(request, number, limit, now() - began, error.status, error)
                 spent = self._wait_or_raise(failed, error, deadline)
             else:
-                if self._policy.budget is not None:
-                    self._policy.budget.give_back(spent)
+                self._policy.succeeded(number, spent)
                 self._report(Attempt(request, number, limit, now() - began, answer.status))
                 return answer._replace(attempts=number) if number > 1 else answer
 
@@ -254,7 +253,7 @@ class Transport:
                 return answer
             raise ResponseFormatError(
                 f"PostHog answered {status} to {request.method} {request.path} ({tried}) with a body that is no JSON: "
-                f"{redact(answer.text[:200])!r}\n  Check api_url, proxies and sign-in pages in between.",
+                f"{shorten(redact(answer.text), 200)!r}\n  Check api_url, proxies and sign-in pages in between.",
                 status=status,
                 query_id=request.query_id,
             )
@@ -453,7 +452,7 @@ def _no_answer(error: Exception, host: Host, request: ApiRequest, tried: str, el
     """Say in our words that no usable answer came."""
     causes = _causes(error)
     asked = f"{request.method} {request.path} at {host.url} ({tried}, {elapsed:.1f} s)"
-    why = redact(str(causes[-1]) or type(causes[-1]).__name__)[:500]
+    why = shorten(redact(str(causes[-1]) or type(causes[-1]).__name__), 500)
     made: ConnectionError
     late = (requests.Timeout, builtins.TimeoutError, UrllibTimeout)
     # To urllib3 a refused connection is a time-out too.

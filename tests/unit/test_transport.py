@@ -542,3 +542,9 @@ def test_a_hook_that_fails_is_logged_and_breaks_no_call(caplog: pytest.LogCaptur
     assert transport.send(ApiRequest("GET", "/api/projects/1/")).data == {"id": 1}
     assert len(events) == 1
     assert "a hook of the transport failed" in caplog.text
+
+
+def test_a_long_page_in_place_of_json_is_shown_in_part_and_says_so() -> None:
+    transport, _, _, _ = rig((200, b"<html>" + b"x" * 1_000))
+    with pytest.raises(ResponseFormatError, match=r"no JSON: '<html>x+\.\.\. \(806 more characters not shown\)'"):
+        transport.send(READ)
