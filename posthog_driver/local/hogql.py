@@ -564,7 +564,7 @@ class Translator:
         self._tables.add(name)
         if not found.physical:
             return self._information_schema(found), name, Source(alias, found)
-        return f"{schema.DATABASE}.{self._name(found.physical)}", name, Source(alias, found)
+        return f"{self._catalog.database}.{self._name(found.physical)}", name, Source(alias, found)
 
     def _numbers(self, node: Node, alias: str) -> tuple[str, str, Source]:
         arguments = node.get("table_args")
@@ -625,7 +625,8 @@ class Translator:
             )
             if link.fixed:
                 condition += f" AND {target.alias}.{self._name(link.fixed[0])} = {link.fixed[1]}"
-            yield f"LEFT JOIN {schema.DATABASE}.{self._name(target.table.physical)} AS {target.alias} ON {condition}"
+            physical = f"{self._catalog.database}.{self._name(target.table.physical)}"
+            yield f"LEFT JOIN {physical} AS {target.alias} ON {condition}"
             yield from self._link_joins(target)
 
     def _array_join(self, node: Node) -> tuple[str, str]:
@@ -884,7 +885,7 @@ class Translator:
         if cohort.condition is None:
             alias = self._new_alias()
             return (
-                f"SELECT {alias}.person_id FROM {schema.DATABASE}.cohort_people_newest AS {alias} "
+                f"SELECT {alias}.person_id FROM {self._catalog.database}.cohort_people_newest AS {alias} "
                 f"WHERE {alias}.cohort_id = {cohort.id:d}"
             )
         persons = {"node": "JoinExpr", "table": {"node": "Field", "chain": ["persons"]}}

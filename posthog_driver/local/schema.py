@@ -157,6 +157,21 @@ class Cohort:
 
 
 @dataclass(frozen=True)
+class Action:
+    """An action, for ``matchesAction`` and the product questions.
+
+    Attributes:
+        id: Its number.
+        name: Its name, also usable in ``matchesAction('name')``.
+        steps: PostHog's ``ActionStep`` objects; an event matches the action when it matches one of them.
+    """
+
+    id: int
+    name: str
+    steps: tuple[Mapping[str, Any], ...] = ()
+
+
+@dataclass(frozen=True)
 class Catalog:
     """What the translator knows of one project.
 
@@ -167,6 +182,10 @@ class Catalog:
         timezone: The project's time zone (IANA name); datetimes are shown and read in it.
         week_start: First day of the week, 0 is Sunday and 1 is Monday.
         cohorts: The cohorts ``IN COHORT`` may name.
+        actions: The actions ``matchesAction`` may name.
+        test_account_filters: The project's property filters that leave out internal users.
+        database: The engine's database that holds the project.
+        entities: The project's REST objects by kind (``"feature_flags"``), for the ``system.*`` tables.
     """
 
     property_definitions: tuple[PropertyDefinition, ...] = ()
@@ -175,6 +194,12 @@ class Catalog:
     timezone: str = "UTC"
     week_start: int = 0
     cohorts: tuple[Cohort, ...] = ()
+    actions: tuple[Action, ...] = ()
+    test_account_filters: tuple[Mapping[str, Any], ...] = ()
+    database: str = DATABASE
+    entities: Mapping[str, tuple[Mapping[str, Any], ...]] = field(
+        default_factory=dict, repr=False, compare=False, hash=False
+    )
     _types: dict[tuple[str, str, int | None], str] = field(init=False, repr=False, compare=False, hash=False)
 
     def __post_init__(self) -> None:
