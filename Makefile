@@ -1,6 +1,7 @@
 # make demo    the main job on the embedded PostHog      make test    the tests, with coverage
 # make lint    ruff                                      make type    mypy, strict
 # make bench   ratios against peers, in one run          make test-all  the tests on every Python 3.10 to 3.13 here
+# make browser the page of the embedded PostHog in Chromium
 #
 # Each target makes .venv with PYTHON and installs what it needs, once.
 
@@ -9,7 +10,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 SOURCES := setup.py pyproject.toml requirements-dev.txt
 
-.PHONY: demo test test-all lint type bench clean
+.PHONY: demo test test-all browser lint type bench clean
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
@@ -35,6 +36,10 @@ test: $(VENV)/.dev
 
 test-all:
 	@.ci/test-all
+
+browser: $(VENV)/.dev
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check playwright
+	$(BIN)/python -m pytest tests/browser $(ARGS)
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

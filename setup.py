@@ -50,7 +50,7 @@ setup(
     license="MIT",
     license_files=["LICENSE"],
     packages=find_packages(include=["posthog_driver", "posthog_driver.*"]),
-    package_data={"posthog_driver": ["py.typed"]},
+    package_data={"posthog_driver": ["py.typed", "local/page.html"]},
     python_requires=">=3.10",
     install_requires=[
         "requests>=2.32.3",
@@ -65,7 +65,11 @@ setup(
         "dev": [*dev, *local, *fast],
         "all": [*local, *fast],
     },
-    entry_points={"console_scripts": ["posthog-driver = posthog_driver.cli:main"]},
+    entry_points={
+        "console_scripts": ["posthog-driver = posthog_driver.cli:main"],
+        # The name is the module's: pytest loads it once, also where it is named with -p.
+        "pytest11": ["posthog_driver.pytest_plugin = posthog_driver.pytest_plugin"],
+    },
     classifiers=[
         "Development Status :: 4 - Beta",
         "Intended Audience :: Developers",

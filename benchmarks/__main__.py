@@ -1,19 +1,29 @@
-"""All benchmarks in one run: ``python -m benchmarks``, or some by name: ``python -m benchmarks client import``."""
+"""All benchmarks in one run: ``python -m benchmarks``, or some by name: ``python -m benchmarks client import``.
+
+``--events N`` sets the size of the data that ``local`` measures.
+"""
 
 from __future__ import annotations
 
+import argparse
 import importlib
 import platform
-import sys
 
-ALL = ("client", "breaker", "limiter", "retry", "logging", "import")
+ALL = ("client", "breaker", "limiter", "retry", "logging", "import", "local")
 
 
 def main() -> None:
-    chosen = sys.argv[1:] or list(ALL)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks")
+    parser.add_argument("names", nargs="*", default=ALL, metavar="NAME", help=", ".join(ALL))
+    parser.add_argument("--events", type=int, default=1_000_000, help="events that local measures (default: 1000000)")
+    options = parser.parse_args()
     print(f"Python {platform.python_version()}, {platform.machine()}; the cases take turns, ratios are medians")
-    for name in chosen:
-        importlib.import_module(f"benchmarks.bench_{name}").main()
+    for name in options.names:
+        run = importlib.import_module(f"benchmarks.bench_{name}").main
+        if name == "local":
+            run(options.events)
+        else:
+            run()
 
 
 if __name__ == "__main__":

@@ -12,8 +12,9 @@ Three heights to test at, fastest first::
         assert [request.path for request in server.requests] == ["/api/projects/1/query/"] * 2
 
 As a pytest plugin (``pytest_plugins = ["posthog_driver.testing"]`` in the top ``conftest.py``) it gives the
-fixtures ``fake_clock``, ``fault_server`` and ``local_posthog``, the last one an embedded PostHog that all
-tests of a run share. Nothing here needs pytest otherwise.
+fixtures ``fake_clock``, ``fault_server`` and ``local_posthog``, the last one an embedded PostHog with demo data that
+all tests of a run share. Nothing here needs pytest otherwise. A fresh project for each test comes from
+`posthog_driver.pytest_plugin`, which pytest loads by itself.
 """
 
 from __future__ import annotations

@@ -4,6 +4,8 @@
 
     with LocalPostHog() as local:
         rows = local.client().query("SELECT event, count() FROM events GROUP BY event")
+        empty = local.new_project(name="Mine", timezone="Europe/Berlin")
+        local.inject("throttled", {"path": "/query/", "delay": 2.0, "drop": "middle"})
 
 It needs ``pip install "posthog-driver[local]"``, on Linux with glibc or on macOS.
 
@@ -22,6 +24,7 @@ between are refused, as by any server that restarts.
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import secrets
@@ -32,18 +35,25 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from .arguments import checked, faults_as_json
+from .faults import Fault
+from .limits import Limits
 
 if TYPE_CHECKING:
     from types import TracebackType
 
     from ..client import PostHogClient
+    from ..importing import ImportReport, Progress
 
-__all__ = ["LocalPostHog"]
+__all__ = ["Fault", "Limits", "LocalPostHog", "LocalProject"]
 
 EXIT_STUCK = 70
 """Exit code of a child that ended itself because of a stuck query."""
@@ -51,6 +61,48 @@ EXIT_STUCK = 70
 _PROJECT_ID = 1
 _START_SECONDS = 120.0
 _STOP_SECONDS = 10.0
+_ASK_SECONDS = 60.0
+
+
+@dataclass(frozen=True)
+class LocalProject:
+    """One project of an embedded PostHog.
+
+    Attributes:
+        url: Address of the API.
+        project_id: Its number.
+        name: Its name.
+        personal_api_key: A key for its queries and entities, and for no other project.
+        project_api_key: Its token for capture and flags.
+        limited: Whether its clients limit themselves as for PostHog Cloud.
+    """
+
+    url: str
+    project_id: int
+    name: str
+    personal_api_key: str = field(repr=False)
+    project_api_key: str = field(repr=False)
+    limited: bool = False
+
+    def client(self, **options: Any) -> PostHogClient:
+        """A client for it. Without limits in the server, the client limits itself neither.
+
+        Args:
+            **options: Arguments of `PostHogClient` that replace the ones set here.
+        """
+        from ..client import PostHogClient
+        from ..config import PostHogConfig
+
+        limits: dict[str, Any] = dict.fromkeys(("rate_limit_per_minute", "rate_limit_per_hour", "max_concurrent"))
+        config = PostHogConfig(
+            api_key=self.personal_api_key,
+            project_id=str(self.project_id),
+            project_api_key=self.project_api_key,
+            api_url=self.url,
+            capture_url=self.url,
+            **({} if self.limited else limits),
+        )
+        return PostHogClient(config, **options)
 
 
 class LocalPostHog:
@@ -61,18 +113,24 @@ class LocalPostHog:
             one.
         events: Number of demo events for a new directory; 0 gives an empty project.
         seed: Another seed gives other demo data.
-        port: Port on 127.0.0.1, 0 for a free one.
-        limits: ``"cloud"`` for the request limits of PostHog Cloud, None for none.
-        faults: Scripted answers ``(status, headers, body)``, given one by one in place of the real ones; what is left
-            of them is lost when the child is replaced.
+        port: Port to listen on, 0 for a free one.
+        limits: ``"cloud"`` for the request limits of PostHog Cloud, `Limits` for others, None for none.
+        faults: The script of faults: `Fault` values, names (``"throttled"``), mappings of their attributes, or
+            answers ``(status, headers, body)``. Each request takes the first one that fits it; what is left of them
+            is lost when the child is replaced.
         personal_api_key: The key that the API asks for; a random one by default.
         project_api_key: The token that capture asks for; a random one by default.
         end: End of the demo data's period, for answers that do not depend on today; None is today's midnight
             in UTC.
+        host: Address to bind. Anything but loopback needs ``allow_remote``.
+        allow_remote: That others may reach it is wanted: whoever has the key can read and change everything.
+        query_seconds: How long a blocking query may run before it is a 504.
+        timezone: Time zone of the first project, such as ``Europe/Berlin``.
+        scopes: What the personal key may do, such as ``["query:read", "insight:write"]``.
 
     Attributes:
         url: Address of the API, such as ``http://127.0.0.1:49152``.
-        project_id: Number of the only project.
+        project_id: Number of the first project; `new_project` makes more.
         personal_api_key: The key for queries and entities.
         project_api_key: The token for capture and flags.
         truth: What is known of the demo data without a query: see `posthog_driver.local.demo.load`.
@@ -89,31 +147,48 @@ class LocalPostHog:
         events: int = 25_000,
         seed: int = 0,
         port: int = 0,
-        limits: str | None = None,
-        faults: Iterable[tuple[int, Mapping[str, str], Any]] | None = None,
+        limits: str | Limits | Mapping[str, Any] | None = None,
+        faults: Iterable[Any] | None = None,
         *,
         personal_api_key: str | None = None,
         project_api_key: str | None = None,
         end: datetime | None = None,
+        host: str = "127.0.0.1",
+        allow_remote: bool = False,
+        query_seconds: float = 10.0,
+        timezone: str | None = None,
+        scopes: Sequence[str] = ("*",),
     ) -> None:
         """Start the child and wait until it answers."""
         self.project_id = _PROJECT_ID
         self.personal_api_key = personal_api_key or f"phx_{secrets.token_hex(20)}"
         self.project_api_key = project_api_key or f"phc_{secrets.token_hex(20)}"
-        self._owner = os.getpid()
-        self._temporary = tempfile.mkdtemp(prefix="posthog-local-") if data is None else None
-        self._settings: dict[str, Any] = {
-            "data": self._temporary or os.path.abspath(os.fspath(data or "")),
-            "temporary": data is None,
+        given = {
             "events": events,
             "seed": seed,
-            "end": None if end is None else end.isoformat(),
+            "end": end,
+            "host": host,
             "port": port,
             "limits": limits,
-            "faults": None if faults is None else [list(fault) for fault in faults],
-            "project_id": self.project_id,
+            "faults": faults,
+            "query_seconds": query_seconds,
+            "timezone": timezone,
+            "scopes": scopes,
             "personal_api_key": self.personal_api_key,
             "project_api_key": self.project_api_key,
+        }
+        try:
+            self._settings: dict[str, Any] = checked(given, allow_remote=allow_remote)
+            directory = None if data is None else os.path.abspath(os.fspath(data))
+        except (TypeError, ValueError) as error:
+            raise _invalid(str(error)) from None
+        self._owner = os.getpid()
+        self._owner_key = secrets.token_hex(20)
+        self._temporary = tempfile.mkdtemp(prefix="posthog-local-") if directory is None else None
+        self._settings |= {
+            "data": self._temporary or directory,
+            "temporary": data is None,
+            "owner_key": self._owner_key,
         }
         self._start_seconds = _START_SECONDS + events / 10_000
         self._lock = threading.Lock()
@@ -128,7 +203,7 @@ class LocalPostHog:
         self.url: str = ready["url"]
         self.truth: Mapping[str, Any] = ready["truth"]
         self._settings["port"] = int(self.url.rpartition(":")[2])
-        self._settings["faults"] = None
+        self._settings["faults"] = []
         if (ready["events"], ready["seed"]) != (events, seed):
             _say(f"{data} already holds {ready['events']:,} demo events (seed {ready['seed']}); nothing was added")
         self._watcher = threading.Thread(target=self._watch, name="posthog-local", daemon=True)
@@ -143,21 +218,97 @@ class LocalPostHog:
         Raises:
             PostHogError: It is closed, or its process ended and could not be started again.
         """
-        if self._ended.is_set():
-            raise _error(self._failure or "The embedded PostHog is closed.")
-        from ..client import PostHogClient
-        from ..config import PostHogConfig
+        self._check_open()
+        return self.project.client(**options)
 
-        limits: dict[str, Any] = dict.fromkeys(("rate_limit_per_minute", "rate_limit_per_hour", "max_concurrent"))
-        config = PostHogConfig(
-            api_key=self.personal_api_key,
-            project_id=str(self.project_id),
-            project_api_key=self.project_api_key,
-            api_url=self.url,
-            capture_url=self.url,
-            **({} if self._settings["limits"] else limits),
-        )
-        return PostHogClient(config, **options)
+    @property
+    def project(self) -> LocalProject:
+        """The first project, with the key and the token of this object."""
+        return self._project_of(self.project_id, "Embedded PostHog", self.personal_api_key, self.project_api_key)
+
+    def new_project(self, name: str = "Project", *, timezone: str = "UTC", **fields: Any) -> LocalProject:
+        """Make an empty project with a key of its own; nothing in it touches another project.
+
+        Args:
+            name: Its name.
+            timezone: Its time zone.
+            **fields: More of what PostHog lets set of a project, such as ``week_start_day`` or
+                ``test_account_filters``.
+
+        Raises:
+            ValidationError: A field that cannot be.
+            PostHogError: The server does not answer.
+        """
+        body = {"name": name, "timezone": timezone, **fields}
+        made = self._ask_server("POST", "/api/projects/", body)
+        asked = {"label": f"Project {made['id']}", "scopes": ["*"], "scoped_teams": [made["id"]]}
+        key = self._ask_server("POST", "/api/personal_api_keys/", asked)
+        return self._project_of(made["id"], made["name"], key["value"], made["api_token"])
+
+    def drop_project(self, project: LocalProject | int) -> None:
+        """Remove a project that `new_project` made, with everything in it.
+
+        Args:
+            project: It, or its number.
+
+        Raises:
+            ValidationError: It is the first one, or is not there.
+            PostHogError: The server does not answer.
+        """
+        number = project if isinstance(project, int) else project.project_id
+        self._ask_server("DELETE", f"/api/projects/{number}/")
+
+    def import_events(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        format: str | None = None,
+        on_progress: Callable[[Progress], object] | None = None,
+    ) -> ImportReport:
+        """Import the events of an NDJSON, CSV or Parquet file into the first project.
+
+        See `posthog_driver.importing.import_events`, which does the same with the client of any project.
+
+        Args:
+            path: The file; a row without a uuid gets the same one each time, so importing it again adds nothing.
+            format: ``ndjson``, ``csv`` or ``parquet``; None takes it from the file's name.
+            on_progress: Called after each two thousand rows.
+
+        Returns:
+            How many events were accepted, and which rows were not imported and why.
+
+        Raises:
+            ValidationError: The file cannot be read.
+            PostHogError: The server does not take the events.
+        """
+        from ..importing import import_events
+
+        with self.client() as client:
+            return import_events(client, path, format=format, on_progress=on_progress)
+
+    def inject(self, *faults: Any) -> None:
+        """Put lines at the end of the script of faults; the next requests that fit take them.
+
+        Args:
+            *faults: As the argument ``faults`` of this class.
+
+        Raises:
+            ValidationError: A line that cannot be; then none is added.
+            PostHogError: The server does not answer.
+        """
+        try:
+            lines = faults_as_json(faults)
+        except (TypeError, ValueError) as error:
+            raise _invalid(str(error)) from None
+        self._ask_server("POST", "/_local/faults/", lines)
+
+    def clear_faults(self) -> None:
+        """Forget what is left of the script of faults."""
+        self._ask_server("DELETE", "/_local/faults/")
+
+    def faults_left(self) -> list[Fault]:
+        """Return what is left of the script of faults."""
+        return [Fault.of(fault) for fault in self._ask_server("GET", "/_local/faults/")]
 
     def wait(self) -> str | None:
         """Wait until it has ended for good.
@@ -193,6 +344,39 @@ class LocalPostHog:
         """Its address; the keys are left out."""
         return f"LocalPostHog(url={self.url!r}, project_id={self.project_id})"
 
+    def _project_of(self, number: int, name: str, personal_api_key: str, project_api_key: str) -> LocalProject:
+        limited = self._settings["limits"] is not None
+        return LocalProject(self.url, number, name, personal_api_key, project_api_key, limited)
+
+    def _check_open(self) -> None:
+        if self._ended.is_set():
+            raise _error(self._failure or "The embedded PostHog is closed.")
+
+    def _ask_server(self, method: str, path: str, body: Any = None) -> Any:
+        """Ask the child something that only its owner may.
+
+        Raises:
+            ValidationError: It refuses.
+            PostHogError: It does not answer.
+        """
+        self._check_open()
+        address = urlsplit(self.url)
+        connection = http.client.HTTPConnection(address.hostname or "", address.port, timeout=_ASK_SECONDS)
+        try:
+            sent = None if body is None else json.dumps(body)
+            connection.request(method, path, sent, {"Authorization": f"Bearer {self._owner_key}"})
+            answer = connection.getresponse()
+            content = answer.read()
+        except (TypeError, ValueError) as error:
+            raise _invalid(str(error)) from None
+        except (OSError, http.client.HTTPException) as error:
+            raise _error(f"The embedded PostHog does not answer: {error}") from error
+        finally:
+            connection.close()
+        if answer.status >= 400:
+            raise _invalid(f"The embedded PostHog refuses: {json.loads(content)['detail']}")
+        return json.loads(content) if content else None
+
     def _start(self) -> dict[str, Any]:
         """Start a child and read its one line.
 
@@ -208,6 +392,7 @@ class LocalPostHog:
                 stdout=subprocess.PIPE,
                 env=_environment(),
                 start_new_session=True,  # Ctrl-C is for the parent alone
+                umask=0o077,
             )
         try:
             answer = _ask(process, self._settings, self._start_seconds)
@@ -303,6 +488,12 @@ def _refusal(answer: Mapping[str, Any], code: int) -> Exception:
     if answer["invalid"]:
         return ValidationError(answer["error"])
     return _error(f"The embedded PostHog did not start: {answer['error']}")
+
+
+def _invalid(message: str) -> Exception:
+    from ..exceptions import ValidationError
+
+    return ValidationError(message)
 
 
 def _error(message: str) -> Exception:

@@ -25,15 +25,17 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, time, timezone
-from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from pathlib import Path
+from typing import Any
 
 from . import demo_catalog
-from .demo_sql import ACTIONS, WORK, Plan, Statements, array
+from .demo_cache import MIN_EVENTS, DemoCache
+from .demo_sql import WORK, Plan, Statements
+from .demo_truth import Truth
+from .engine import Engine
+from .files import reading, write_json
 from .schema import DATABASE, Catalog
-
-if TYPE_CHECKING:
-    from .engine import Engine
 
 DEFAULT_DAYS = 90
 MAX_EVENTS = 100_000_000
@@ -47,10 +49,11 @@ FUNNEL: tuple[Mapping[str, str], ...] = (
 )
 """The five steps from a first visit to a paying customer."""
 
-_VERSION = 1
+_VERSION = 2
 _FILE = "demo.json"
-_SLICE_EVENTS = 200_000
 _EVENTS_PER_PERSON = 15
+_SLICE_PERSONS = 10_000
+"""About 200,000 events."""
 
 
 @dataclass(frozen=True)
@@ -109,10 +112,12 @@ def load(engine: Engine, *, events: int, seed: int, end: datetime | None = None,
 
     Returns:
         The data set. Its ``truth`` is empty without events; else it holds ``events``, ``persons``,
-        ``sessions``, ``event_counts`` (by name), ``funnel`` (persons who reached each step of `FUNNEL`),
-        ``experiment`` (``exposed`` and ``signed_up`` for each of the ``variants``, and the ``winner``),
-        ``retention`` (of the ``signed_up`` persons with 14 days to watch, how many ``returned`` 7 to 13 days
-        after the day of their first visit) and ``cohorts`` (members by name).
+        ``sessions``, ``event_counts`` (by name), ``days`` (the ``first`` one, and the ``event_counts`` of each day by
+        name), ``funnel`` (persons who reached each step of `FUNNEL`), ``experiment`` (``exposed`` and ``signed_up``
+        for each of the ``variants``, and the ``winner``), ``retention`` (of the ``signed_up`` persons with 14 days to
+        watch, how many ``returned`` 7 to 13 days after the day of their first visit), ``weekly_retention`` (its
+        ``event``; the ``weeks`` by their Sundays; for each week how many persons did it in that week, and how many of
+        these did it again one, two, ... weeks later: ``returned``) and ``cohorts`` (members by name).
 
     Raises:
         ValueError: A number out of range, or a storage filled by another version of this package.
@@ -126,15 +131,35 @@ def load(engine: Engine, *, events: int, seed: int, end: datetime | None = None,
         raise ValueError(f"seed must be between 0 and 2**64 - 1, not {seed}")
     path = os.path.join(engine.path, _FILE)
     stored = _read(path)
-    if stored is not None and stored["complete"]:
-        return _demo(Plan.from_json(stored["plan"]), stored["truth"])
+    with reading(path):
+        if stored is not None and stored["complete"]:
+            return _demo(Plan.from_json(stored["plan"]), dict(stored["truth"]))
     if stored is not None:
         _empty(engine)
     plan = Plan(events, seed, _midnight(end), days)
-    _write(path, {"version": _VERSION, "complete": False, "plan": plan.to_json()})
+    write_json(Path(path), {"version": _VERSION, "complete": False, "plan": plan.to_json()})
     truth = _generate(engine, plan) if events else {}
-    _write(path, {"version": _VERSION, "complete": True, "plan": plan.to_json(), "truth": truth})
+    write_json(Path(path), {"version": _VERSION, "complete": True, "plan": plan.to_json(), "truth": truth})
     return _demo(plan, truth)
+
+
+def open_storage(
+    data: str | os.PathLike[str], *, events: int, seed: int, end: datetime | None = None
+) -> tuple[Engine, Demo]:
+    """Open a data directory and fill it, with kept data of an earlier start where there is some; see `load`."""
+    facts = {"version": _VERSION, "events": events, "seed": seed, "end": _midnight(end).isoformat()}
+    cache = DemoCache(facts) if events >= MIN_EVENTS else None
+    is_new = not os.path.isdir(data) or not os.listdir(data)
+    if cache is not None and is_new:
+        is_new = not cache.bring(data)
+    engine = Engine(data)
+    demo = load(engine, events=events, seed=seed, end=end)
+    if cache is not None and is_new:
+        # An engine must not write to what is being copied.
+        engine.close()
+        cache.keep(data)
+        engine = Engine(data)
+    return engine, demo
 
 
 def _midnight(end: datetime | None) -> datetime:
@@ -146,19 +171,14 @@ def _midnight(end: datetime | None) -> datetime:
 
 def _read(path: str) -> dict[str, Any] | None:
     try:
-        with open(path, encoding="utf-8") as file:
+        with open(path, encoding="utf-8") as file, reading(path):
             stored: dict[str, Any] = json.load(file)
+            version = stored["version"]
     except FileNotFoundError:
         return None
-    if stored["version"] != _VERSION:
+    if version != _VERSION:
         raise ValueError(f"{path} was written by another version of this package; use another data directory")
     return stored
-
-
-def _write(path: str, content: Mapping[str, Any]) -> None:
-    with open(f"{path}.new", "w", encoding="utf-8") as file:
-        json.dump(content, file)
-    os.replace(f"{path}.new", path)
 
 
 def _empty(engine: Engine) -> None:
@@ -172,20 +192,35 @@ def _demo(plan: Plan, truth: Mapping[str, Any]) -> Demo:
 
 
 def _generate(engine: Engine, plan: Plan) -> dict[str, Any]:
-    """Run the statements, and read from the working tables what is true of the data."""
-    statements = Statements(plan)
-    engine.execute(f"DROP DATABASE IF EXISTS {WORK}")
+    """Generate slice by slice of the persons, so that the memory needed does not grow with the data."""
+    statements, truth = Statements(plan), Truth(plan)
+    _drop_work(engine)
     engine.execute(f"CREATE DATABASE {WORK}")
-    count, rest = _draft(engine, statements)
-    _fill(engine, statements.people(count, rest))
-    _fill(engine, statements.sessions(count, rest))
-    for first, last in _slices(count + (rest > 0), plan.events):
-        _fill(engine, statements.events(first, last))
-    for statement in statements.other_tables():
-        _fill(engine, statement)
-    truth = _truth(engine, plan)
-    engine.execute(f"DROP DATABASE {WORK}")
-    return truth
+    engine.execute(statements.companies())
+    first, left = 0, plan.events
+    while left:
+        last = first + min(_SLICE_PERSONS, left // _EVENTS_PER_PERSON + 100)
+        _fill(engine, statements.drafts(first, last))
+        _fill(engine, statements.visits())
+        count, events = _fitting(engine, left)
+        rest = left - events if count < last - first else 0
+        _fill(engine, statements.people(first + count, rest))
+        _fill(engine, statements.sessions(first + count, rest))
+        _fill(engine, statements.events())
+        for statement in statements.other_tables():
+            _fill(engine, statement)
+        truth.add(partial(_rows, engine))
+        for table in ("drafts", "visits", "people", "sessions"):
+            engine.execute(f"DROP TABLE {WORK}.{table} SYNC")
+        first, left = last, left - events - rest
+    _fill(engine, statements.groups())
+    _drop_work(engine)
+    return truth.result()
+
+
+def _drop_work(engine: Engine) -> None:
+    # Otherwise the engine would keep the tables, which are in memory, for some minutes.
+    engine.execute(f"DROP DATABASE IF EXISTS {WORK} SYNC")
 
 
 def _fill(engine: Engine, statement: str) -> None:
@@ -193,82 +228,16 @@ def _fill(engine: Engine, statement: str) -> None:
     engine.execute(f"{statement}\nSETTINGS compile_expressions = 0")
 
 
-def _draft(engine: Engine, statements: Statements) -> tuple[int, int]:
-    """Draft persons until their events are enough.
-
-    Returns:
-        How many persons fit whole, and how many events are left.
-    """
-    wanted = statements.plan.events
-    count = wanted // _EVENTS_PER_PERSON + 100
-    while True:
-        _fill(engine, statements.drafts(count))
-        _fill(engine, statements.visits())
-        ((taken, events, drafted),) = _rows(
-            engine,
-            f"""SELECT countIf(total <= {wanted}), maxIf(total, total <= {wanted}), max(total) FROM (
-                SELECT sum(sum(length(codes))) OVER (ORDER BY i) AS total
-                FROM {WORK}.drafts AS d LEFT JOIN {WORK}.visits AS v ON d.i = v.i GROUP BY i)""",
-        )
-        if drafted > wanted:
-            return taken, wanted - events
-        engine.execute(f"DROP TABLE {WORK}.drafts")
-        engine.execute(f"DROP TABLE {WORK}.visits")
-        count *= 2
-
-
-def _slices(persons: int, events: int) -> list[tuple[int, int]]:
-    """Ranges of persons with about `_SLICE_EVENTS` events each, which keeps the memory needed small."""
-    parts = -(-events // _SLICE_EVENTS)
-    bounds = [persons * part // parts for part in range(parts + 1)]
-    return list(pairwise(bounds))
+def _fitting(engine: Engine, left: int) -> tuple[int, int]:
+    """Count the drafted persons who fit whole into what is left, and their events."""
+    ((count, events),) = _rows(
+        engine,
+        f"""SELECT countIf(total <= {left}), maxIf(total, total <= {left}) FROM (
+            SELECT sum(sum(length(codes))) OVER (ORDER BY i) AS total
+            FROM {WORK}.drafts AS d LEFT JOIN {WORK}.visits AS v ON d.i = v.i GROUP BY i)""",
+    )
+    return count, events
 
 
 def _rows(engine: Engine, sql: str) -> list[list[Any]]:
     return engine.run(sql, query_id="demo", max_execution_time=3600, max_memory_bytes=0).rows
-
-
-def _truth(engine: Engine, plan: Plan) -> dict[str, Any]:
-    people, sessions = f"{WORK}.people", f"{WORK}.sessions"
-    events = _rows(
-        engine,
-        f"""SELECT {array([action.event for action in ACTIONS])}[code] AS event, count()
-            FROM {sessions} ARRAY JOIN codes AS code GROUP BY event ORDER BY event""",
-    )
-    ((session_count, persons),) = _rows(engine, f"SELECT count(), uniqExact(i) FROM {sessions}")
-    steps = ", ".join(f"countIf(depth >= {step})" for step in range(1, len(FUNNEL) + 1))
-    (funnel,) = _rows(engine, f"SELECT {steps} FROM {people} WHERE NOT old")
-    variants = _rows(
-        engine,
-        f"""SELECT variant, countIf(depth >= 2), countIf(depth >= 3) FROM {people} WHERE NOT old
-            GROUP BY variant ORDER BY variant""",
-    )
-    ((signed_up, returned),) = _rows(
-        engine,
-        f"""SELECT count(), countIf(i IN (
-                SELECT s.i FROM {sessions} AS s INNER JOIN {people} AS p ON s.i = p.i
-                WHERE s.day BETWEEN p.first_day + 7 AND p.first_day + 13))
-            FROM {people} WHERE NOT old AND depth >= 3 AND first_day + 14 <= {plan.days}""",
-    )
-    ((paying, in_companies),) = _rows(
-        engine,
-        f"""SELECT countIf(depth >= 5), countIf(depth >= 3 AND company > 0) FROM {people}
-            WHERE i IN (SELECT i FROM {sessions})""",
-    )
-    by_variant = {name: {"exposed": exposed, "signed_up": joined} for name, exposed, joined in variants}
-    return {
-        "events": plan.events,
-        "persons": persons,
-        "sessions": session_count,
-        "event_counts": dict(events),
-        "funnel": funnel,
-        "experiment": {"variants": by_variant, "winner": _winner(by_variant)},
-        "retention": {"signed_up": signed_up, "returned": returned},
-        "cohorts": {"Paying customers": paying, "People in companies": in_companies},
-    }
-
-
-def _winner(variants: Mapping[str, Mapping[str, int]]) -> str | None:
-    """The variant with which the larger share signed up; None when nobody saw the form."""
-    rates = {name: seen["signed_up"] / seen["exposed"] for name, seen in variants.items() if seen["exposed"]}
-    return max(rates, key=lambda name: rates[name], default=None)

@@ -9,7 +9,8 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from .demo_catalog import EXPERIMENT_FLAG, HOST, PREVIEW_FLAG
-from .schema import DATABASE, MATERIALIZED_EVENT_PROPERTIES, materialized_name, quote_literal, quote_name
+from .schema import DATABASE, quote_literal, quote_name
+from .storage import MATERIALIZED_EVENT_PROPERTIES, materialized_name
 
 WORK = "posthog_demo"
 """The database of the working tables; it is gone when the data are there."""
@@ -260,19 +261,22 @@ ACTIONS = (
 )
 """Sessions store the position in this list, counted from one."""
 
-_CODES = {action.name: code for code, action in enumerate(ACTIONS, start=1)}
+CODES = {action.name: code for code, action in enumerate(ACTIONS, start=1)}
 _PAGES = tuple(action.name for action in ACTIONS if action.event == "$pageview")
 
 
 def _codes(*names: str) -> str:
-    return array([_CODES[name] for name in names])
+    return array([CODES[name] for name in names])
 
 
 # --------------------------------------------------------------------------------------------- the statements
 
 
 class Statements:
-    """The statements that generate one data set.
+    """The statements that generate one data set, slice by slice of its persons.
+
+    The working tables hold one slice: ``drafts`` and ``visits`` of all its persons, ``people`` and ``sessions`` of
+    those who are taken. Only ``companies`` grows from slice to slice.
 
     Args:
         plan: Which one.
@@ -283,8 +287,8 @@ class Statements:
         self.plan = plan
         self._start = f"toDateTime({int(plan.start.timestamp())}, 'UTC')"
 
-    def drafts(self, count: int) -> str:
-        """Persons: one for each number below ``count``."""
+    def drafts(self, first: int, last: int) -> str:
+        """Persons: one for each number from ``first`` up to but without ``last``."""
         company = (
             f"1 + floor({max(3, self.plan.events // 1000)} * {self._unit('company')} * {self._unit('company size')})"
         )
@@ -324,7 +328,8 @@ class Statements:
             "plan": "multiIf(depth < 3, '', depth < 5, 'free', company > 0, 'team', 'pro')",
             "seats": f"if(plan = 'team', 2 + {self._hash('seats', 'company')} % 30, 1)",
         }
-        return f"CREATE TABLE {WORK}.drafts ENGINE = Memory AS SELECT {_named(columns)} FROM numbers({count})"
+        numbers = f"numbers({first}, {last - first})"
+        return f"CREATE TABLE {WORK}.drafts ENGINE = Memory AS SELECT {_named(columns)} FROM {numbers}"
 
     def visits(self) -> str:
         """The sessions of the drafts: when, and what was done, as positions in `ACTIONS`."""
@@ -380,7 +385,7 @@ class Statements:
 
     def sessions(self, count: int, rest: int) -> str:
         """The sessions of the persons who are taken; the last visitor opens up to five pages in each."""
-        pages = _pick([_CODES[page] for page in ("home", "pricing", "features", "help")], "k")
+        pages = _pick([CODES[page] for page in ("home", "pricing", "features", "help")], "k")
         return f"""CREATE TABLE {WORK}.sessions ENGINE = Memory AS
             SELECT i, day, codes, toUInt32(0) AS extra FROM {WORK}.visits WHERE i < {count}
             UNION ALL
@@ -389,8 +394,8 @@ class Statements:
                 toUInt32(intDiv(number, {self.plan.days}))
             FROM numbers({-(-rest // 5)})"""
 
-    def events(self, first: int, last: int) -> str:
-        """The events of the persons from ``first`` up to but without ``last``.
+    def events(self) -> str:
+        """The events of the slice.
 
         The columns that the table would read out of the JSON are given: that takes a third of the time.
         """
@@ -400,7 +405,7 @@ class Statements:
             "started": f"{self._start} + toIntervalSecond(day * 86400 + {self._second_of('day')})",
             "started_ms": "toInt64(toUnixTimestamp(started)) * 1000",
             "gap": f"6 + {self._hash('gap', 'i', 'day')} % 44",
-            "known_from": f"multiIf(NOT old AND depth < 3, 255, {arrived}, indexOf(codes, {_CODES['identify']}), 1)",
+            "known_from": f"multiIf(NOT old AND depth < 3, 255, {arrived}, indexOf(codes, {CODES['identify']}), 1)",
             "session_id": f"toString({_uuid7('started_ms', 'session_hash')})",
             "window_id": f"toString({_uuid7('started_ms', 'cityHash64(session_hash, 1)')})",
             "referrer": f"if({arrived}, {_map(_REFERRERS, 'source', '$direct')}, '$direct')",
@@ -424,21 +429,13 @@ class Statements:
                     SELECT *, {_named(of_session)} FROM (
                         SELECT s.i AS i, s.day AS day, s.codes AS codes, s.extra AS extra, p.* EXCEPT i
                         FROM {WORK}.sessions AS s INNER JOIN {WORK}.people AS p ON s.i = p.i
-                        WHERE s.i >= {first} AND s.i < {last} AND p.i >= {first} AND p.i < {last}
                     )
                 ) ARRAY JOIN codes AS code, arrayEnumerate(codes) AS k
             )"""
 
     def other_tables(self) -> list[str]:
-        """Persons, distinct_ids and companies; a person without an event in the period is left out."""
+        """Persons, distinct_ids and companies' members; a person without an event in the period is left out."""
         present = f"{WORK}.people WHERE i IN (SELECT i FROM {WORK}.sessions)"
-        first, second = _COMPANY_NAMES
-        company = {
-            "name": _text(f"concat({_pick(first, 'company')}, ' ', {_pick(second, 'intDiv(company, 10)')})"),
-            "industry": _text(_pick(_INDUSTRIES, self._hash("industry", "company"))),
-            "employees": f"toString(5 + {self._hash('employees', 'company')} % 900)",
-            "plan": _text("if(max(depth) >= 5, 'team', 'free')"),
-        }
         return [
             f"""INSERT INTO {DATABASE}.persons (id, created_at, properties, is_identified, version)
             SELECT person_id, first_seen, if(depth >= 3, known_properties, anonymous_properties), depth >= 3, 1
@@ -447,10 +444,27 @@ class Statements:
             SELECT arrayJoin(multiIf(
                 old, [user_id], depth >= 3, [anonymous_id, user_id], [anonymous_id])), person_id, 1
             FROM {present}""",
-            f"""INSERT INTO {DATABASE}.groups (`index`, `key`, created_at, updated_at, properties, version)
-            SELECT 0, company_key, min(first_seen), max(first_seen), concat('{{', {_pairs(company)}, '}}'), 1
-            FROM {present} AND company > 0 AND depth >= 3 GROUP BY company, company_key""",
+            f"""INSERT INTO {WORK}.companies SELECT company, company_key, first_seen, depth
+            FROM {present} AND company > 0 AND depth >= 3""",
         ]
+
+    def companies(self) -> str:
+        """The table of the companies' members."""
+        columns = "company UInt32, company_key String, first_seen DateTime('UTC'), depth UInt8"
+        return f"CREATE TABLE {WORK}.companies ({columns}) ENGINE = Memory"
+
+    def groups(self) -> str:
+        """The companies, when all their members are known."""
+        first, second = _COMPANY_NAMES
+        company = {
+            "name": _text(f"concat({_pick(first, 'company')}, ' ', {_pick(second, 'intDiv(company, 10)')})"),
+            "industry": _text(_pick(_INDUSTRIES, self._hash("industry", "company"))),
+            "employees": f"toString(5 + {self._hash('employees', 'company')} % 900)",
+            "plan": _text("if(max(depth) >= 5, 'team', 'free')"),
+        }
+        return f"""INSERT INTO {DATABASE}.groups (`index`, `key`, created_at, updated_at, properties, version)
+            SELECT 0, company_key, min(first_seen), max(first_seen), concat('{{', {_pairs(company)}, '}}'), 1
+            FROM {WORK}.companies GROUP BY company, company_key"""
 
     def _hash(self, key: str, *numbers: str) -> str:
         """A number out of the seed, a purpose and, unless others are named, the person."""
@@ -487,7 +501,7 @@ class Statements:
 
     def _some(self, key: str, most: int, names: Sequence[str], least: int = 0) -> str:
         count = f"{least} + {self._hash(key, 'i', 'day')} % {most - least + 1}"
-        which = _pick([_CODES[name] for name in names], self._hash(f"{key} which", "i", "day", "k"))
+        which = _pick([CODES[name] for name in names], self._hash(f"{key} which", "i", "day", "k"))
         return f"arrayMap(k -> {which}, range({count}))"
 
     def _done(self) -> str:
@@ -522,6 +536,9 @@ class Statements:
             ), 'Array(UInt8)')"""
 
 
+_UTM = {"utm_source": "campaign", "utm_medium": _map(_UTM_MEDIA, "source"), "utm_campaign": "source"}
+
+
 def _common_properties() -> str:
     """The inside of the JSON that all events of a session share."""
     both = _constant([EXPERIMENT_FLAG, PREVIEW_FLAG])
@@ -542,11 +559,7 @@ def _common_properties() -> str:
         f"$feature/{PREVIEW_FLAG}": _bool("preview"),
         "$active_feature_flags": f"if(preview, {both}, {_constant([EXPERIMENT_FLAG])})",
     }
-    utm = {
-        "utm_source": _text("campaign"),
-        "utm_medium": _text(_map(_UTM_MEDIA, "source")),
-        "utm_campaign": _text("source"),
-    }
+    utm = {name: _text(sql) for name, sql in _UTM.items()}
     groups = {"$groups": "concat('{\"company\":\"', group_0, '\"}')", "$group_0": _text("group_0")}
     optional = (_pairs_if("campaign != ''", utm), _pairs_if("group_0 != ''", groups))
     return f"concat({_pairs(pairs)}, {', '.join(optional)})"
@@ -565,6 +578,8 @@ def _event_columns() -> dict[str, str]:
         "$referring_domain": "referrer",
         "$geoip_country_code": "country",
         "$lib": "'web'",
+        **{name: f"if(campaign != '', {sql}, NULL)" for name, sql in _UTM.items()},
+        **dict.fromkeys(("gclid", "fbclid", "gad_source"), "CAST(NULL, 'Nullable(String)')"),
     }
     return {
         "uuid": _uuid7("ms", "event_hash"),

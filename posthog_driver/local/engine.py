@@ -12,6 +12,9 @@ Facts about that package which shape this file:
 
 Every query (`Engine.run`) is read-only and limited in time, memory and size of its answer, whatever its SQL
 says. What the package does by its own will (`Engine.execute`, `Engine.insert`) is not.
+
+What `Engine.insert` has returned for survives the end of the process, also by SIGKILL: the engine has written it to
+files by then. It does not wait for the disk, so the last seconds can be lost when the machine loses its power.
 """
 
 from __future__ import annotations
@@ -31,7 +34,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any, Protocol
 from zoneinfo import ZoneInfo
 
-from . import schema
+from . import schema, storage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -41,6 +44,9 @@ DEFAULT_MAX_EXECUTION_TIME = 60.0
 
 DEFAULT_MAX_MEMORY_BYTES = 2 * 1024**3
 """Bytes a query may hold in memory."""
+
+MAX_SPILL_BYTES = 10 * 1024**3
+"""Bytes on disk that a query may use when its memory is not enough; more fails with code 241."""
 
 MAX_RESULT_BYTES = 256 * 1024**2
 """Bytes of one answer, before it is printed as JSON; more fails with code 396."""
@@ -66,11 +72,11 @@ _ANSWER_SETTINGS: dict[str, int | str] = {
 }
 
 _INSERT_COLUMNS: Mapping[str, Sequence[str]] = {
-    "events": schema.EVENT_INSERT_COLUMNS,
-    "persons": schema.PERSON_INSERT_COLUMNS,
-    "person_distinct_ids": schema.PERSON_DISTINCT_ID_INSERT_COLUMNS,
-    "groups": schema.GROUP_INSERT_COLUMNS,
-    "cohort_people": schema.COHORT_PEOPLE_INSERT_COLUMNS,
+    "events": storage.EVENT_INSERT_COLUMNS,
+    "persons": storage.PERSON_INSERT_COLUMNS,
+    "person_distinct_ids": storage.PERSON_DISTINCT_ID_INSERT_COLUMNS,
+    "groups": storage.GROUP_INSERT_COLUMNS,
+    "cohort_people": storage.COHORT_PEOPLE_INSERT_COLUMNS,
 }
 
 
@@ -161,8 +167,7 @@ class Engine:
         self._closed = False
         try:
             self._kept = self._open(self.path)
-            for statement in schema.ddl():
-                self.execute(statement)
+            self.create_database(schema.DATABASE)
         except RuntimeError as error:
             self._remove()
             raise EngineError(
@@ -184,7 +189,8 @@ class Engine:
             query_id: What `cancel` names it by.
             max_execution_time: Seconds it may run. Waiting for its turn is not counted, but is not longer
                 than this.
-            max_memory_bytes: Memory it may use.
+            max_memory_bytes: Memory it may use. From half of it on, grouping and sorting use files in the data
+                directory.
 
         Returns:
             Columns and rows.
@@ -194,10 +200,13 @@ class Engine:
                 an answer, 394 when cancelled, 202 when its turn did not come.
         """
         settings = {
-            **schema.QUERY_SETTINGS,
+            **storage.QUERY_SETTINGS,
             **_ANSWER_SETTINGS,
             "max_execution_time": max_execution_time,
             "max_memory_usage": max_memory_bytes,
+            "max_bytes_before_external_group_by": max_memory_bytes // 2,
+            "max_bytes_before_external_sort": max_memory_bytes // 2,
+            "max_temporary_data_on_disk_size_for_query": MAX_SPILL_BYTES,
             "log_comment": query_id,
         }
         statement = f"{sql}\nSETTINGS {_settings_sql(settings)}"
@@ -232,17 +241,39 @@ class Engine:
         """
         self._send(sql, "Null")
 
+    def create_database(self, name: str) -> None:
+        """Make the database of a project with all its tables; what is there already stays as it is.
+
+        Raises:
+            EngineError: The engine failed.
+        """
+        for statement in storage.ddl(name):
+            self.execute(statement)
+
+    def drop_database(self, name: str) -> None:
+        """Remove the database of a project and what is in it, if it is there.
+
+        Raises:
+            EngineError: The engine failed.
+        """
+        self.execute(f"DROP DATABASE IF EXISTS {schema.quote_name(name)}")
+
+    def databases(self) -> list[str]:
+        """Return the names of all databases, the engine's own among them."""
+        return [str(row[0]) for row in self.run("SELECT name FROM system.databases", query_id="databases").rows]
+
     def insert_events(self, rows: Iterable[Mapping[str, Any]]) -> int:
         """Store events; the same as ``insert("events", rows)``."""
         return self.insert("events", rows)
 
-    def insert(self, table: str, rows: Iterable[Mapping[str, Any]]) -> int:
+    def insert(self, table: str, rows: Iterable[Mapping[str, Any]], *, database: str = schema.DATABASE) -> int:
         """Store rows; they can be queried when this returns.
 
         Args:
             table: ``events``, ``persons``, ``person_distinct_ids``, ``groups`` or ``cohort_people``.
-            rows: Values by column (`schema.EVENT_INSERT_COLUMNS` and its like); a missing column gets its
+            rows: Values by column (`storage.EVENT_INSERT_COLUMNS` and its like); a missing column gets its
                 default. Objects become JSON text, date-times may be `datetime` or ISO 8601 text.
+            database: The project's database.
 
         Returns:
             How many rows.
@@ -257,7 +288,7 @@ class Engine:
         lines = [_json_line(row, columns) for row in rows]
         if lines:
             names = ", ".join(schema.quote_name(name) for name in columns)
-            head = f"INSERT INTO {schema.DATABASE}.{table} ({names})"
+            head = f"INSERT INTO {schema.quote_name(database)}.{table} ({names})"
             # A batch may span any number of months; each is a partition, and the default refuses more than 100.
             settings = "date_time_input_format = 'best_effort', max_partitions_per_insert_block = 0"
             how = f"SETTINGS {settings} FORMAT JSONEachRow"

@@ -1,311 +1,45 @@
 """The project's entities that are no rows of the engine: cohorts, insights, flags, definitions and so on.
 
-An entity is the plain dict that PostHog's REST API answers. What an entity type allows is one row of `KINDS`;
-the store lists, creates and changes them, keeps them as a JSON file in the data directory, and makes the
-translator's catalog of them.
+The store lists, creates and changes them as `kinds.KINDS` allows, keeps them in a `journal.Journal` in the data
+directory, and makes the translator's catalog of them.
 """
 
 from __future__ import annotations
 
 import json
 import logging
-import os
-import secrets
+import re
 import threading
 import uuid
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
-from datetime import datetime, timezone
+from collections.abc import Iterable, Mapping
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
-from . import errors
-from .errors import ApiError
-from .people import condition
-from .schema import Catalog, Cohort, PropertyDefinition
-from .wire import Request, parse_list
+from . import cohorts, errors, flag_filters
+from .files import reading
+from .journal import Change, Journal, key_of
+from .kinds import KINDS, USER, Entity, Kind, insight_type
+from .parser import HogQLError
+from .schema import Action, Catalog, Cohort, PropertyDefinition
+from .wire import Request
 
-__all__ = ["KINDS", "USER", "Entity", "EntityStore", "Kind"]
+__all__ = ["KINDS", "MAX_GROUP_TYPES", "USER", "Entity", "EntityStore", "Kind", "insight_type"]
 
-Entity = dict[str, Any]
 PropertyKey = tuple[str, str, "int | None"]
 """Owner (``event``, ``person``, ``session`` or ``group``), name, and for a group the index of its type."""
 
 MAX_GROUP_TYPES = 5
+_ORDERINGS = ("name", "key", "created_at", "last_seen_at", "updated_at", "last_modified_at")
+_SEEN_EVERY = timedelta(hours=1)
+_MODIFIED = ("insights", "session_recording_playlists", "notebooks", "dashboards")
 _LOG = logging.getLogger(__name__)
-
-USER: Entity = {
-    "id": 1,
-    "uuid": "01900000-0000-7000-8000-000000000001",
-    "distinct_id": "local-user",
-    "first_name": "Local",
-    "last_name": "",
-    "email": "local@posthog.test",
-    "is_email_verified": True,
-    "role_at_organization": "engineering",
-}
-"""The one user of the embedded PostHog."""
-
-_INSIGHT_KINDS = {
-    "TRENDS": "TrendsQuery",
-    "FUNNELS": "FunnelsQuery",
-    "RETENTION": "RetentionQuery",
-    "PATHS": "PathsQuery",
-    "STICKINESS": "StickinessQuery",
-    "LIFECYCLE": "LifecycleQuery",
-    "SQL": "HogQLQuery",
-    "HOG": "HogQuery",
-}
-
-
-def insight_type(insight: Entity) -> str:
-    """Return the type that ``insights/?insight=`` compares: ``TRENDS``, ``FUNNELS``, ``SQL``, ..."""
-    if named := (insight.get("filters") or {}).get("insight"):
-        return str(named).upper()
-    query = insight.get("query") or {}
-    kind = (query.get("source") or query).get("kind")
-    return next((name for name, query_kind in _INSIGHT_KINDS.items() if query_kind == kind), "JSON")
-
-
-# -------------------------------------------------------------------------------------------------- filters
-
-
-def _text(field_name: str) -> Callable[[Entity, str], bool]:
-    return lambda entity, value: str(entity.get(field_name)) == value
-
-
-def _truth(field_name: str) -> Callable[[Entity, str], bool]:
-    return lambda entity, value: bool(entity.get(field_name)) == (value.lower() in ("true", "1"))
-
-
-def _not_before(field_name: str) -> Callable[[Entity, str], bool]:
-    return lambda entity, value: str(entity.get(field_name) or "") >= value
-
-
-def _not_after(field_name: str) -> Callable[[Entity, str], bool]:
-    # A bound that is a whole day includes the day.
-    return lambda entity, value: str(entity.get(field_name) or "")[: len(value)] <= value
-
-
-def _flag_type(flag: Entity, value: str) -> bool:
-    filters = flag.get("filters") or {}
-    return value == (
-        "experiment" if flag.get("experiment_set") else "multivariant" if filters.get("multivariate") else "boolean"
-    )
-
-
-def _named(entity: Entity, value: str) -> bool:
-    return entity.get("name") in value.split(",")
-
-
-def _not_hidden(entity: Entity, value: str) -> bool:
-    return value != "true" or not entity.get("hidden")
-
-
-def _not_named(entity: Entity, value: str) -> bool:
-    return entity.get("name") not in parse_list("excluded_properties", value)
-
-
-def _event_type(entity: Entity, value: str) -> bool:
-    builtin = str(entity.get("name")).startswith("$")
-    return {"event_custom": not builtin, "event_posthog": builtin}.get(value, True)
-
-
-def _property_owner(entity: Entity, value: str) -> bool:
-    return bool(entity.get("type", "event") == value)
-
-
-@dataclass(frozen=True)
-class Kind:
-    """What one entity type allows.
-
-    Attributes:
-        path: The last part of its address.
-        defaults: The writable fields, with the values a new entity gets.
-        required: Fields that a new entity must give.
-        search: Fields that ``?search=`` looks into.
-        filters: Query parameters, with the test that an entity must pass.
-        creatable: Whether POST makes one.
-        deletable: Whether DELETE removes one; most are removed with ``PATCH {"deleted": true}``.
-        has_uuid: The id is a UUID and not a number.
-        unique: A field that no two may share.
-        asked: Query parameters that count when a request does not give them.
-        label: What it is called in errors.
-    """
-
-    path: str
-    defaults: Mapping[str, Any] = field(default_factory=dict)
-    required: tuple[str, ...] = ("name",)
-    search: tuple[str, ...] = ("name", "description")
-    filters: Mapping[str, Callable[[Entity, str], bool]] = field(default_factory=dict)
-    creatable: bool = True
-    deletable: bool = False
-    has_uuid: bool = False
-    unique: str = ""
-    asked: Mapping[str, str] = field(default_factory=dict)
-    label: str = "object"
-
-
-def _kinds() -> dict[str, Kind]:
-    named = {"name": "", "description": "", "deleted": False, "tags": []}
-    kinds = (
-        Kind(
-            "cohorts",
-            {
-                **named,
-                "filters": {"properties": {"type": "OR", "values": []}},
-                "groups": [],
-                "is_static": False,
-                "query": None,
-            },
-            label="cohort",
-        ),
-        Kind(
-            "insights",
-            {
-                **named,
-                "query": None,
-                "filters": {},
-                "saved": True,
-                "favorited": False,
-                "dashboards": [],
-                "order": None,
-            },
-            required=(),
-            search=("name", "derived_name", "description"),
-            filters={
-                "insight": lambda insight, value: insight_type(insight) == value.upper(),
-                "short_id": _text("short_id"),
-                "saved": _truth("saved"),
-                "favorited": _truth("favorited"),
-                "created_date_from": _not_before("created_at"),
-                "created_date_to": _not_after("created_at"),
-                "date_from": _not_before("last_modified_at"),
-                "date_to": _not_after("last_modified_at"),
-            },
-        ),
-        Kind(
-            "dashboards",
-            {**named, "pinned": False, "filters": {}, "variables": {}, "tiles": [], "restriction_level": 21},
-        ),
-        Kind(
-            "feature_flags",
-            {
-                "key": "",
-                "name": "",
-                "filters": {"groups": [{"properties": [], "rollout_percentage": 100}]},
-                "active": True,
-                "deleted": False,
-                "tags": [],
-                "ensure_experience_continuity": False,
-                "rollout_percentage": None,
-                "version": 1,
-                "experiment_set": [],
-            },
-            required=("key",),
-            search=("key", "name"),
-            filters={"active": _truth("active"), "type": _flag_type},
-            unique="key",
-            label="feature flag",
-        ),
-        Kind(
-            "experiments",
-            {
-                **named,
-                "feature_flag_key": "",
-                "type": "product",
-                "start_date": None,
-                "end_date": None,
-                "parameters": {},
-                "metrics": [],
-                "metrics_secondary": [],
-                "exposure_criteria": None,
-                "archived": False,
-                "conclusion": None,
-                "conclusion_comment": None,
-            },
-            required=("name", "feature_flag_key"),
-        ),
-        Kind(
-            "annotations",
-            {
-                "content": "",
-                "date_marker": None,
-                "scope": "project",
-                "creation_type": "USR",
-                "dashboard_item": None,
-                "deleted": False,
-            },
-            required=("content",),
-            search=("content",),
-            filters={
-                "date_from": _not_before("date_marker"),
-                "date_to": _not_after("date_marker"),
-                "scope": _text("scope"),
-            },
-        ),
-        Kind("actions", {**named, "steps": [], "pinned_at": None, "post_to_slack": False}),
-        Kind(
-            "surveys",
-            {
-                "name": "",
-                "description": "",
-                "type": "popover",
-                "questions": [],
-                "appearance": None,
-                "conditions": None,
-                "start_date": None,
-                "end_date": None,
-                "archived": False,
-            },
-            required=("name", "type"),
-            filters={"archived": _truth("archived")},
-            deletable=True,
-            has_uuid=True,
-        ),
-        Kind(
-            "event_definitions",
-            {"description": "", "tags": [], "verified": False, "hidden": False},
-            search=("name",),
-            filters={
-                "names": _named,
-                "event_type": _event_type,
-                "verified": _truth("verified"),
-                "exclude_hidden": _not_hidden,
-            },
-            creatable=False,
-            has_uuid=True,
-        ),
-        Kind(
-            "property_definitions",
-            {"description": "", "tags": [], "verified": False, "hidden": False, "property_type": None},
-            search=("name",),
-            filters={
-                "type": _property_owner,
-                "group_type_index": _text("group_type_index"),
-                "properties": _named,
-                "excluded_properties": _not_named,
-                "is_numerical": _truth("is_numerical"),
-                "verified": _truth("verified"),
-                "exclude_hidden": _not_hidden,
-            },
-            creatable=False,
-            has_uuid=True,
-            asked={"type": "event"},
-        ),
-    )
-    return {kind.path: kind for kind in kinds}
-
-
-KINDS: Mapping[str, Kind] = _kinds()
-"""Every entity type, by its path."""
-
-
-# ---------------------------------------------------------------------------------------------------- store
 
 
 class EntityStore:
-    """The entities of one project, in memory and, with a `path`, in a JSON file.
+    """The entities of one project, in memory and, with a `path`, in a file. Thread-safe.
+
+    An entity that is stored is never changed: a new dict takes its place, so that catalogs stay as they were.
 
     Args:
         seeds: The entities to begin with, by kind, and the group types as ``group_types``; a file that exists
@@ -323,33 +57,47 @@ class EntityStore:
         timezone: str = "UTC",
         week_start: int = 0,
     ) -> None:
-        self._path = path
         self._timezone, self._week_start = timezone, week_start
         self._lock = threading.RLock()
         self._catalog: Catalog | None = None
-        if path is not None and path.exists():
-            self._entities: dict[str, list[Entity]] = json.loads(path.read_text(encoding="utf-8"))
-        else:
-            self._entities = {
-                kind: [dict(entity) for entity in seeds.get(kind, ())] for kind in (*KINDS, "group_types")
+        self._hour: datetime | None = None
+        self._journal = Journal(path)
+        kept = self._journal.read()
+        found: Mapping[str, Iterable[Entity]] = seeds if kept is None else kept
+        with reading(path):
+            self._entities: dict[str, dict[str, Entity]] = {
+                kind: {key_of(kind, entity): json.loads(json.dumps(entity)) for entity in found.get(kind, ())}
+                for kind in (*KINDS, "group_types")
             }
-            self._save()
+            self._events = {entity["name"]: key for key, entity in self._entities["event_definitions"].items()}
+            self._properties = {_property_key(entity) for entity in self._entities["property_definitions"].values()}
+        if kept is None:
+            self._journal.begin(self._entities)
+
+    # ------------------------------------------------------------------------------------------------ reading
 
     def find(self, kind: str, request: Request) -> list[Entity]:
-        """Return the entities that are not deleted and pass the filters of a request, in PostHog's order."""
+        """Return the entities that are not deleted and pass the filters of a request, in PostHog's order.
+
+        Raises:
+            ApiError: 400 for the value of a filter that cannot be.
+        """
         rule = KINDS[kind]
         found = self.all(kind)
         for name, test in rule.filters.items():
-            if value := request.param(name, rule.asked.get(name, "")):
-                found = [entity for entity in found if test(entity, value)]
-        if words := request.param("search").casefold():
+            value = ",".join(request.query.get(name, ())) if name == "names" else request.param(name)
+            if value := value or rule.asked.get(name, ""):
+                test.check(name, value)
+                found = [entity for entity in found if test.passes(entity, value)]
+        words = request.param("search" if kind != "notebooks" else "contains").casefold()
+        if words and rule.search:
             found = [e for e in found if any(words in str(e.get(name) or "").casefold() for name in rule.search)]
         return _ordered(found, request.param("ordering"))
 
     def all(self, kind: str) -> list[Entity]:
         """Return every entity of a kind that is not deleted."""
         with self._lock:
-            return [dict(entity) for entity in self._entities.get(kind, ()) if not entity.get("deleted")]
+            return [dict(entity) for entity in self._entities[kind].values() if not entity.get("deleted")]
 
     def get(self, kind: str, key: str) -> Entity:
         """Return one entity.
@@ -357,13 +105,27 @@ class EntityStore:
         Raises:
             ApiError: 404.
         """
-        for entity in self.all(kind):
-            if str(entity.get("id")) == key:
-                return entity
-        raise errors.not_found()
+        with self._lock:
+            entity = self._find(kind, key)
+            if entity is None or entity.get("deleted"):
+                raise errors.not_found()
+            return dict(entity)
 
-    def create(self, kind: str, body: Mapping[str, Any]) -> Entity:
+    def _find(self, kind: str, key: str) -> Entity | None:
+        name = KINDS[kind].key
+        if name == "id":
+            return self._entities[kind].get(key)
+        return next((entity for entity in self._entities[kind].values() if entity.get(name) == key), None)
+
+    # ----------------------------------------------------------------------------------------------- changing
+
+    def create(self, kind: str, body: Mapping[str, Any], *, more: Mapping[str, Any] | None = None) -> Entity:
         """Make an entity; fields that cannot be written are ignored, as in PostHog.
+
+        Args:
+            kind: What it is.
+            body: Its fields as a caller gives them.
+            more: Fields that only the server sets.
 
         Raises:
             ApiError: 400 for a field that is missing, blank, of another type or taken.
@@ -377,16 +139,18 @@ class EntityStore:
             now = _now()
             entity = {
                 "id": str(uuid.uuid4()) if rule.has_uuid else self._next_number(kind),
+                **rule.shown(),
                 **json.loads(json.dumps(dict(rule.defaults))),
                 "created_at": now,
                 "updated_at": now,
                 "created_by": USER,
+                **({"last_modified_at": now} if kind in _MODIFIED else {}),
                 **fields,
+                **(more or {}),
             }
-            if kind == "insights":
-                entity.update(short_id=secrets.token_urlsafe(6), derived_name=None, result=None, last_modified_at=now)
-            self._entities.setdefault(kind, []).append(entity)
-            self._save()
+            if kind == "insight_variables":
+                entity["code_name"] = re.sub(r"\W", "", re.sub(r"\s+", "_", entity["name"].strip())).lower()
+            self._keep([(kind, entity)])
             return dict(entity)
 
     def update(self, kind: str, key: str, body: Mapping[str, Any]) -> Entity:
@@ -396,14 +160,31 @@ class EntityStore:
             ApiError: 404, or 400 as in `create`.
         """
         with self._lock:
-            for entity in self._entities.get(kind, ()):
-                if str(entity.get("id")) == key:
-                    now = _now()
-                    changed = {**self._checked(KINDS[kind], body, entity), "updated_at": now}
-                    entity.update({**changed, "last_modified_at": now} if kind == "insights" else changed)
-                    self._save()
-                    return dict(entity)
-        raise errors.not_found()
+            old = self._find(kind, key)
+            if old is None:
+                raise errors.not_found()
+            fields = self._checked(KINDS[kind], body, old)
+            now = _now()
+            entity = {**old, **fields, "updated_at": now}
+            if kind in _MODIFIED:
+                entity["last_modified_at"] = now
+            if kind in ("feature_flags", "notebooks"):
+                entity["version"] = (old.get("version") or 0) + 1
+            if kind == "property_definitions" and "property_type" in fields:
+                entity["is_numerical"] = fields["property_type"] == "Numeric"
+            self._keep([(kind, entity)])
+            return dict(entity)
+
+    def note(self, kind: str, key: str, **facts: Any) -> Entity:
+        """Set what only the server sets of an entity, such as the size of a cohort.
+
+        Raises:
+            ApiError: 404.
+        """
+        with self._lock:
+            entity = {**self.get(kind, key), **facts}
+            self._keep([(kind, entity)])
+            return dict(entity)
 
     def delete(self, kind: str, key: str) -> None:
         """Remove an entity of a kind that allows it.
@@ -411,10 +192,15 @@ class EntityStore:
         Raises:
             ApiError: 404.
         """
-        self.get(kind, key)
         with self._lock:
-            self._entities[kind] = [entity for entity in self._entities[kind] if str(entity.get("id")) != key]
-            self._save()
+            entity = self.get(kind, key)
+            self._entities[kind].pop(key_of(kind, entity))
+            if kind == "event_definitions":
+                self._events.pop(entity["name"], None)
+            if kind == "property_definitions":
+                self._properties.discard(_property_key(entity))
+            self._catalog = None
+            self._journal.append([(kind, key_of(kind, entity), None)])
 
     # ----------------------------------------------------------------------------------- what capture tells
 
@@ -426,62 +212,102 @@ class EntityStore:
             properties: The type of each property.
         """
         with self._lock:
-            known = {entity["name"] for entity in self._entities["event_definitions"]}
-            seen = {_property_key(entity) for entity in self._entities["property_definitions"]}
-            new_events = [_event_definition(name) for name in dict.fromkeys(events) if name not in known]
-            new_properties = [_property_definition(key, kind) for key, kind in properties.items() if key not in seen]
-            self._entities["event_definitions"] += new_events
-            self._entities["property_definitions"] += new_properties
-            if new_events or new_properties:
-                self._save()
+            new = [
+                ("event_definitions", definition) for name in dict.fromkeys(events) if (definition := self._seen(name))
+            ]
+            new += [
+                ("property_definitions", _property_definition(key, kind))
+                for key, kind in properties.items()
+                if key not in self._properties
+            ]
+            self._keep(new)
+
+    def _seen(self, name: str) -> Entity | None:
+        """Return the definition of an event as it must be kept now, None when it is kept so already."""
+        if (key := self._events.get(name)) is None:
+            return _event_definition(name)
+        now, known = _now(), self._entities["event_definitions"][key]
+        last = datetime.fromisoformat(str(known.get("last_seen_at") or "1970-01-01T00:00:00Z").replace("Z", "+00:00"))
+        return {**known, "last_seen_at": now} if datetime.now(timezone.utc) - last > _SEEN_EVERY else None
 
     def group_index(self, name: str) -> int | None:
         """Return the index of a group type; a new name becomes one, None when all five are taken."""
         with self._lock:
             types = self._entities["group_types"]
-            for group_type in types:
+            for group_type in types.values():
                 if group_type["group_type"] == name:
                     return int(group_type["group_type_index"])
             if len(types) >= MAX_GROUP_TYPES:
                 return None
-            types.append(
-                {
-                    "group_type": name,
-                    "group_type_index": len(types),
-                    "name_singular": None,
-                    "name_plural": None,
-                }
-            )
-            self._save()
-            return len(types) - 1
+            names = {"name_singular": None, "name_plural": None}
+            group_type = {"group_type": name, "group_type_index": len(types), **names, "created_at": _now()}
+            self._keep([("group_types", group_type)])
+            return int(group_type["group_type_index"])
 
     def group_types(self) -> list[Entity]:
         """Return the group types in the order of their indexes."""
+        return self.all("group_types")
+
+    def name_group_types(self, names: Iterable[Mapping[str, Any]]) -> None:
+        """Set what one and several groups of a type are called."""
         with self._lock:
-            return [dict(group_type) for group_type in self._entities["group_types"]]
+            for entry in names:
+                known = self._entities["group_types"].get(str(entry.get("group_type_index")))
+                if known is None:
+                    raise errors.not_found()
+                named = {name: entry[name] for name in ("name_singular", "name_plural") if name in entry}
+                self._keep([("group_types", {**known, **named})])
+
+    # ------------------------------------------------------------------------------------------------ catalog
 
     def catalog(self) -> Catalog:
         """Return what the translator needs to know of the project as it is now."""
+        hour = datetime.now(timezone.utc).replace(minute=0, second=0, microsecond=0)
         with self._lock:
-            if self._catalog is None:
-                self._catalog = Catalog(
-                    property_definitions=tuple(map(_catalog_property, self.all("property_definitions"))),
-                    event_names=tuple(entity["name"] for entity in self.all("event_definitions")),
-                    group_types=tuple(entity["group_type"] for entity in self._entities["group_types"]),
-                    cohorts=tuple(filter(None, map(_catalog_cohort, self.all("cohorts")))),
-                    timezone=self._timezone,
-                    week_start=self._week_start,
-                )
+            if self._catalog is None or hour != self._hour:  # relative dates in cohorts move on
+                self._hour, self._catalog = hour, self._made_catalog()
             return self._catalog
 
-    # ---------------------------------------------------------------------------------------------- helpers
+    def _made_catalog(self) -> Catalog:
+        known = self._definitions()
+        found = (_catalog_cohort(cohort, known) for cohort in self.all("cohorts"))
+        return Catalog(
+            property_definitions=known.property_definitions,
+            event_names=tuple(entity["name"] for entity in self.all("event_definitions")),
+            group_types=tuple(entity["group_type"] for entity in self._entities["group_types"].values()),
+            cohorts=tuple(filter(None, found)),
+            actions=known.actions,
+            entities={kind: tuple(entities.values()) for kind, entities in self._entities.items()},
+            timezone=self._timezone,
+            week_start=self._week_start,
+        )
+
+    def _definitions(self) -> Catalog:
+        """Return what the conditions of cohorts depend on."""
+        actions = (
+            Action(entity["id"], entity["name"], tuple(entity.get("steps") or ())) for entity in self.all("actions")
+        )
+        return Catalog(
+            property_definitions=tuple(map(_catalog_property, self.all("property_definitions"))),
+            actions=tuple(actions),
+            timezone=self._timezone,
+        )
+
+    # ------------------------------------------------------------------------------------------------ helpers
 
     def _checked(self, rule: Kind, body: Mapping[str, Any], old: Entity | None) -> Entity:
         fields = {name: value for name, value in body.items() if name in rule.defaults}
         for name, value in fields.items():
-            _check_field(name, value, rule.defaults[name], name in rule.required)
+            rule.check(name, value)
         if rule.path == "cohorts" and fields.get("filters"):
-            condition(fields["filters"].get("properties"))
+            self._check_cohort(fields["filters"].get("properties"), old)
+        for name in ("query", "groups"):
+            if rule.path == "cohorts" and fields.get(name):
+                raise errors.validation(f"The embedded server does not have {name} of cohorts.", attr=name)
+        if rule.path == "feature_flags" and fields.get("filters"):
+            flag_filters.check(fields["filters"])
+        if rule.path == "annotations" and fields.get("dashboard_item") is not None:
+            self._check_exists("insights", fields["dashboard_item"], "dashboard_item")
         if rule.unique in fields:
             for entity in self.all(rule.path):
                 if entity[rule.unique] == fields[rule.unique] and (old is None or entity["id"] != old["id"]):
@@ -489,41 +315,52 @@ class EntityStore:
                     raise errors.validation(detail, "unique", rule.unique)
         return fields
 
+    def _check_cohort(self, filters: Any, old: Entity | None) -> None:
+        """Refuse filters that cannot be computed: what is no filter, or a cohort that is not there or this one."""
+        try:
+            cohorts.members(filters, self._definitions())
+        except HogQLError as problem:
+            raise errors.validation(problem.message, attr="filters") from None
+        open_ids, seen = cohorts.references(filters), set[str]()
+        while open_ids:
+            seen.add(id := open_ids.pop())
+            known = self._entities["cohorts"].get(id)
+            if known is None or known.get("deleted"):
+                raise errors.validation(f"Cohort {id} not found.", attr="filters")
+            if old is not None and known["id"] == old["id"]:
+                raise errors.validation("Cohorts cannot reference other cohorts in a loop.", attr="filters")
+            open_ids |= cohorts.references((known.get("filters") or {}).get("properties")) - seen
+
+    def _check_exists(self, kind: str, id: Any, attr: str) -> None:
+        if (entity := self._entities[kind].get(str(id))) is None or entity.get("deleted"):
+            raise errors.validation(f'Invalid pk "{id}" - object does not exist.', "does_not_exist", attr)
+
     def _next_number(self, kind: str) -> int:
-        return max((int(entity["id"]) for entity in self._entities.get(kind, ())), default=0) + 1
+        return max((int(entity["id"]) for entity in self._entities[kind].values()), default=0) + 1
 
-    def _save(self) -> None:
-        self._catalog = None
-        if self._path is None:
-            return
-        draft = self._path.with_suffix(".new")
-        draft.write_text(json.dumps(self._entities), encoding="utf-8")
-        os.replace(draft, self._path)
-
-
-def _check_field(name: str, value: Any, default: Any, required: bool) -> None:
-    """Refuse a value of another type than the default's; null is fine unless the field is required."""
-    if value is None and not required:
-        return
-    if isinstance(default, str):
-        if not isinstance(value, str):
-            raise errors.validation("Not a valid string.", attr=name)
-        if required and not value.strip():
-            raise errors.validation("This field may not be blank.", "blank", name)
-    elif isinstance(default, bool):
-        if not isinstance(value, bool):
-            raise errors.validation("Must be a valid boolean.", attr=name)
-    elif isinstance(default, dict):
-        if not isinstance(value, dict):
-            raise errors.validation(f'Expected a dictionary of items but got type "{type(value).__name__}".', attr=name)
-    elif isinstance(default, list) and not isinstance(value, list):
-        raise errors.validation(f'Expected a list of items but got type "{type(value).__name__}".', attr=name)
+    def _keep(self, changed: Iterable[tuple[str, Entity]]) -> None:
+        """Put entities in place of those with the same key, in memory and in the file."""
+        changes: list[Change] = []
+        for kind, entity in changed:
+            key = key_of(kind, entity)
+            # Through JSON, so that nothing of a caller's is shared.
+            self._entities[kind][key] = json.loads(json.dumps(entity))
+            changes.append((kind, key, entity))
+            if kind == "event_definitions":
+                self._events[entity["name"]] = key
+            elif kind == "property_definitions":
+                self._properties.add(_property_key(entity))
+        if changes:
+            self._catalog = None
+            self._journal.append(changes)
 
 
 def _ordered(found: list[Entity], ordering: str) -> list[Entity]:
     name = ordering.removeprefix("-")
-    if name not in ("name", "created_at", "last_seen_at", "updated_at"):
+    if not name:
         return found
+    if name not in _ORDERINGS:
+        raise errors.validation(f'"{ordering}" is not a valid choice.', "invalid_choice", "ordering")
     return sorted(found, key=lambda entity: str(entity.get(name) or ""), reverse=ordering.startswith("-"))
 
 
@@ -542,6 +379,7 @@ def _event_definition(name: str) -> Entity:
         "last_seen_at": now,
         "verified": False,
         "hidden": False,
+        "primary_property": None,
     }
 
 
@@ -571,12 +409,13 @@ def _catalog_property(definition: Entity) -> PropertyDefinition:
     return PropertyDefinition(name, owner, definition["property_type"], definition["description"] or "", index)
 
 
-def _catalog_cohort(cohort: Entity) -> Cohort | None:
+def _catalog_cohort(cohort: Entity, known: Catalog) -> Cohort | None:
     """Return a cohort as the translator knows it, None for one that HogQL cannot say."""
     if cohort["is_static"]:
         return Cohort(cohort["id"], cohort["name"])
     try:
-        return Cohort(cohort["id"], cohort["name"], condition((cohort["filters"] or {}).get("properties") or []))
-    except ApiError as problem:
+        filters = (cohort["filters"] or {}).get("properties") or []
+        return Cohort(cohort["id"], cohort["name"], cohorts.members(filters, known))
+    except HogQLError as problem:
         _LOG.warning("cohort %s cannot be queried: %s", cohort["id"], problem)
         return None

@@ -23,6 +23,12 @@ OUT_OF_MEMORY = (
 )
 TOO_SLOW = "Estimated query execution time is too long. Try reducing its scope by changing the time range."
 AT_CAPACITY = "Queries are a little too busy right now. We're working to free up resources. Please try again later."
+QUOTA_EXCEEDED = (
+    "Your organization has read more query data over the API than its free allowance for this month. "
+    "API queries will be available again when the allowance resets. "
+    "Upgrade your plan in Billing settings to restore access sooner, or ask an org admin to do so."
+)
+NO_DATABASE = "We couldn't reach the database just now. Please try again in a moment."
 TOO_MANY_QUERIES = "Too many queries are running right now. Please wait for the running ones to finish and try again."
 
 # ClickHouse's errors whose text PostHog shows to the caller (posthog/errors.py); any other is a plain 500.
@@ -125,9 +131,19 @@ def unauthenticated(detail: str, code: str) -> ApiError:
     return ApiError(401, "authentication_error", code, detail, headers={"WWW-Authenticate": challenge})
 
 
+def invalid_key(place: str = "Authorization header") -> ApiError:
+    """Return the 401 of a personal key that nobody has; `place` is where it stood."""
+    return unauthenticated(f"Personal API key found in request {place} is invalid.", "authentication_failed")
+
+
 def forbidden(detail: str) -> ApiError:
     """Return a 403."""
     return ApiError(403, "authentication_error", "permission_denied", detail)
+
+
+def missing_scope(scope: str) -> ApiError:
+    """Return the 403 of a personal key that may not do this."""
+    return forbidden(f"API key missing required scope '{scope}'")
 
 
 def not_found(detail: str = "Not found.") -> ApiError:
@@ -146,6 +162,11 @@ def too_large(limit: int) -> ApiError:
     return ApiError(413, "invalid_request", "request_too_large", f"Request body is larger than {limit} bytes.")
 
 
+def too_slow() -> ApiError:
+    """Return the 408 of a body that does not come."""
+    return ApiError(408, "invalid_request", "request_timeout", "The request took too long to come.")
+
+
 def throttled(seconds: float) -> ApiError:
     """Return the 429 of a rate limit; `seconds` until a request is free again."""
     wait = math.ceil(seconds)
@@ -156,6 +177,16 @@ def throttled(seconds: float) -> ApiError:
 def too_many_queries() -> ApiError:
     """Return the 429 of the limit on running queries: it has no ``Retry-After``."""
     return ApiError(429, "throttled_error", "throttled", TOO_MANY_QUERIES)
+
+
+def quota_exceeded() -> ApiError:
+    """Return the 402 of an organization that has read all it may this month."""
+    return ApiError(402, "server_error", "api_queries_quota_exceeded", QUOTA_EXCEEDED)
+
+
+def database_unavailable() -> ApiError:
+    """Return the 503 of a passing trouble with PostHog's own database."""
+    return ApiError(503, "server_error", "database_unavailable", NO_DATABASE, headers={"Retry-After": "1"})
 
 
 def internal(detail: str = "A server error occurred.") -> ApiError:

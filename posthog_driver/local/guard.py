@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-__all__ = ["MAX_DEPTH", "MAX_LENGTH", "Fault", "find_fault"]
+__all__ = ["MAX_DEPTH", "MAX_LENGTH", "Fault", "find_fault", "tokens"]
 
 MAX_LENGTH = 65_536
 """Longest query text, in characters."""
@@ -229,3 +229,11 @@ def _tokens(text: str, reading: _Reading) -> Iterator[re.Match[str]]:
         position = match.end()
         if match.lastgroup != "skip":
             yield match
+
+
+def tokens(text: str) -> Iterator[re.Match[str]]:
+    """The tokens of a text, without spaces and comments; those inside of ``f'...{here}...'`` as well."""
+    reading = _Reading(_COSTS["hogql_parser_rs"])
+    for match in _tokens(text, reading):
+        reading.take(str(match.lastgroup), match[0].lower())
+        yield match

@@ -1,193 +1,92 @@
 """The bodies that ``/query/`` accepts: which keys, of which type; anything else is PostHog's ``parse_error``.
 
 PostHog's models forbid unknown keys, and its errors are the text of pydantic. `QueryRequest.parse` checks a
-body against the same fields without pydantic and reports every problem at once, in the same words.
+body against the same fields without pydantic, reports the problems in the same words, and refuses by name what only the
+embedded server does not have. The fields are in `posthog_driver.local.model_kinds`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from itertools import islice
+from typing import Any
 
 from . import errors
+from .model_checks import MAX_DEPTH, MAX_PROBLEMS, Location, Problem, compiled, fields_of, is_too_deep
+from .model_kinds import ELSEWHERE, REQUESTS
 
 __all__ = ["QueryRequest"]
 
-REFRESH_MODES = (
-    "async",
-    "async_except_on_cache_miss",
-    "blocking",
-    "force_async",
-    "force_blocking",
-    "force_cache",
-    "lazy_async",
-)
-LANGUAGES = ("hog", "hogJson", "hogQL", "hogQLExpr", "hogTemplate", "liquid")
 MAX_NAME = 128
+"""Characters of a query's name."""
 
-Location = tuple[str, ...]
+LANGUAGES = ("hogQL", "hogQLExpr")
+"""What `HogQLMetadata` and `HogQLAutocomplete` understand here."""
 
-
-class _Problem(NamedTuple):
-    location: Location
-    message: str
-    kind: str
-    value: Any
-
-    def __str__(self) -> str:
-        shown = repr(self.value)
-        shown = shown if len(shown) <= 100 else f"{shown[:50]}...{shown[-47:]}"
-        return (
-            f"{'.'.join(self.location)}\n  {self.message} [type={self.kind}, input_value={shown}, "
-            f"input_type={type(self.value).__name__}]"
-        )
-
-
-Check = Callable[[Location, Any], Iterator[_Problem]]
-
-
-def _typed(message: str, kind: str, *types: type) -> Check:
-    def check(location: Location, value: Any) -> Iterator[_Problem]:
-        if not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
-            yield _Problem(location, message, kind, value)
-
-    return check
-
-
-_TEXT = _typed("Input should be a valid string", "string_type", str)
-_BOOL = _typed("Input should be a valid boolean", "bool_type", bool)
-_NUMBER = _typed("Input should be a valid number", "float_type", int, float)
-_DICT = _typed("Input should be a valid dictionary", "dict_type", dict)
-_LIST = _typed("Input should be a valid list", "list_type", list)
-
-
-def _one_of(*options: Any) -> Check:
-    names = [repr(option) for option in options]
-    listed = f"{', '.join(names[:-1])} or {names[-1]}" if len(names) > 1 else names[0]
-
-    def check(location: Location, value: Any) -> Iterator[_Problem]:
-        if not isinstance(value, str) or value not in options:
-            yield _Problem(location, f"Input should be {listed}", "enum", value)
-
-    return check
-
-
-def _refresh(location: Location, value: Any) -> Iterator[_Problem]:
-    if not isinstance(value, bool):
-        yield from _one_of(*REFRESH_MODES)(location, value)
-
-
-def _name(location: Location, value: Any) -> Iterator[_Problem]:
-    yield from _TEXT(location, value)
-    if isinstance(value, str) and len(value) > MAX_NAME:
-        yield _Problem(location, f"String should have at most {MAX_NAME} characters", "string_too_long", value)
-
-
-def _model(fields: Mapping[str, Check], required: tuple[str, ...] = ()) -> Check:
-    """Check an object: no other keys, the required ones there; null stands for an absent optional key."""
-
-    def check(location: Location, value: Any) -> Iterator[_Problem]:
-        if not isinstance(value, dict):
-            yield _Problem(location, "Input should be a valid dictionary", "model_type", value)
-            return
-        for key in required:
-            if key not in value:
-                yield _Problem((*location, key), "Field required", "missing", value)
-        for key, entry in value.items():
-            if key not in fields:
-                yield _Problem((*location, key), "Extra inputs are not permitted", "extra_forbidden", entry)
-            elif entry is not None or key in required:
-                yield from fields[key]((*location, key), entry)
-
-    return check
-
-
-def _map_of(inner: Check) -> Check:
-    def check(location: Location, value: Any) -> Iterator[_Problem]:
-        yield from _DICT(location, value)
-        if isinstance(value, dict):
-            for key, entry in value.items():
-                yield from inner((*location, key), entry)
-
-    return check
-
-
-def _anything(location: Location, value: Any) -> Iterator[_Problem]:
-    yield from ()
-
-
-_DATES: dict[str, Check] = {"date_from": _TEXT, "date_to": _TEXT, "explicitDate": _BOOL}
-_FILTERS = _model({"dateRange": _model(_DATES), "properties": _LIST, "filterTestAccounts": _BOOL})
-_DASHBOARD_FILTERS = _model({**_DATES, "properties": _LIST, "breakdown_filter": _DICT})
-_VARIABLES = _map_of(
-    _model(
-        {"variableId": _TEXT, "code_name": _TEXT, "value": _anything, "isNull": _BOOL},
-        required=("variableId", "code_name"),
-    )
-)
-_NODE: dict[str, Check] = {
-    "kind": _TEXT,
-    "modifiers": _DICT,
-    "tags": _model({"name": _TEXT, "productKey": _TEXT, "scene": _TEXT}),
-    "version": _NUMBER,
-    "connectionId": _TEXT,
-    "response": _anything,
+_ENVELOPE = {
+    "refresh": "RefreshType",
+    "async": "bool?",
+    "client_query_id": "text?",
+    "name": "text?",
+    "filters_override": "DashboardFilter",
+    "variables_override": "{HogQLVariable}?",
+    "limit_context": "LimitContext?",
 }
-KINDS: dict[str, Check] = {
-    "HogQLQuery": _model(
-        {
-            **_NODE,
-            "query": _TEXT,
-            "values": _DICT,
-            "variables": _VARIABLES,
-            "filters": _FILTERS,
-            "explain": _BOOL,
-            "sendRawQuery": _BOOL,
-            "name": _TEXT,
-        },
-        required=("query",),
-    ),
-    "DatabaseSchemaQuery": _model(_NODE),
-    "HogQLMetadata": _model(
-        {
-            **_NODE,
-            "language": _one_of(*LANGUAGES),
-            "query": _TEXT,
-            "filters": _FILTERS,
-            "variables": _VARIABLES,
-            "globals": _DICT,
-            "sourceQuery": _anything,
-            "debug": _BOOL,
-        },
-        required=("language", "query"),
-    ),
+_WRAPPERS = ("InsightVizNode", "DataTableNode", "DataVisualizationNode")
+_NOT_FILTERS = ("ActorsQuery", "EventTaxonomyQuery", "ActorsPropertyTaxonomyQuery")
+"""Kinds whose ``properties`` a dashboard does not filter: those of actors, and names instead of filters."""
+
+_SAME_ANSWER: Mapping[str, tuple[Any, ...]] = {
+    "bounceRateDurationSeconds": (10,),
+    "bounceRatePageViewMode": ("count_pageviews",),
+    "convertToProjectTimezone": (True,),
+    "customChannelTypeRules": ([],),
+    "dataWarehouseEventsModifiers": ([],),
+    "materializationMode": ("auto", "legacy_null_as_null", "disabled"),
+    "personsOnEventsMode": ("person_id_override_properties_on_events",),
 }
+"""The modifiers that change answers, with the values that mean what is done here; all others only change speed."""
 
 
-def _query(location: Location, value: Any) -> Iterator[_Problem]:
-    """Check the keys of a kind that is served here; `QueryRequest.parse` refuses the other kinds by name."""
-    if not isinstance(value, dict):
-        yield from _DICT(location, value)
-    elif not isinstance(value.get("kind"), str):
-        yield _Problem(location, "Unable to extract tag using discriminator 'kind'", "union_tag_not_found", value)
-    elif value["kind"] in KINDS:
-        yield from KINDS[value["kind"]]((*location, value["kind"]), value)
+def _problems(body: Any) -> Iterator[Problem]:
+    if is_too_deep(body):
+        message = f"Recursion error - more than {MAX_DEPTH} levels of lists and objects"
+        yield Problem((), message, "recursion_loop", body)
+        return
+    if not isinstance(body, dict):
+        yield Problem((), "Input should be a valid dictionary or instance of QueryRequest", "model_type", body)
+        return
+    if "query" not in body:
+        yield Problem(("query",), "Field required", "missing", body)
+    for key, value in body.items():
+        if key == "query":
+            yield from _query((key,), value)
+        elif key in _ENVELOPE:
+            yield from compiled(_ENVELOPE[key])((key,), value)
+        else:
+            yield Problem((key,), "Extra inputs are not permitted", "extra_forbidden", value)
+    name = body.get("name")
+    if isinstance(name, str) and len(name) > MAX_NAME:
+        message = f"String should have at most {MAX_NAME} characters"
+        yield Problem(("name",), message, "string_too_long", name)
 
 
-_REQUEST = _model(
-    {
-        "query": _query,
-        "refresh": _refresh,
-        "async": _BOOL,
-        "client_query_id": _TEXT,
-        "name": _name,
-        "filters_override": _DASHBOARD_FILTERS,
-        "variables_override": _VARIABLES,
-        "limit_context": _one_of("posthog_ai"),
-    },
-    required=("query",),
-)
+def _query(location: Location, node: Any) -> Iterator[Problem]:
+    """Check a node of a kind that is served here; the other kinds of PostHog are refused by name."""
+    if not isinstance(node, dict):
+        yield Problem(location, "Input should be a valid dictionary", "dict_type", node)
+    elif not isinstance(kind := node.get("kind"), str):
+        yield Problem(location, "Unable to extract tag using discriminator 'kind'", "union_tag_not_found", node)
+    elif kind in REQUESTS:
+        yield from compiled(kind)((*location, kind), node)
+    elif kind in ELSEWHERE:
+        message = f"The embedded server does not have query kind {kind}, only {', '.join(REQUESTS)}."
+        yield Problem(location, message, "elsewhere", node)
+    else:
+        tags = ", ".join(repr(tag) for tag in REQUESTS)
+        message = f"Input tag {kind[:100]!r} found using 'kind' does not match any of the expected tags: {tags}"
+        yield Problem(location, message, "union_tag_invalid", node)
 
 
 @dataclass(frozen=True)
@@ -195,7 +94,7 @@ class QueryRequest:
     """A checked body of ``POST /query/``.
 
     Attributes:
-        query: The query node, with the overrides of filters and variables applied.
+        query: The query node without its wrapper, with the overrides of filters and variables applied.
         refresh: One of PostHog's refresh modes; ``force_cache`` and nothing at all are ``blocking``.
         query_id: The caller's id of the query, empty if it gave none.
     """
@@ -212,12 +111,18 @@ class QueryRequest:
             ApiError: 400, ``parse_error`` for a wrong key or type, ``invalid_input`` for what only the
                 embedded server does not have.
         """
-        problems = list(_REQUEST((), body))
+        problems = list(islice(_problems(body), MAX_PROBLEMS))
+        wrong = [problem for problem in problems if problem.kind != "elsewhere"]
+        if wrong:
+            heading = f"{len(wrong)} validation error{'' if len(wrong) == 1 else 's'} for QueryRequest"
+            raise errors.unparsable("\n".join([heading, *map(str, wrong)]))
         if problems:
-            heading = f"{len(problems)} validation error{'' if len(problems) == 1 else 's'} for QueryRequest"
-            raise errors.unparsable("\n".join([heading, *map(str, problems)]))
-        _refuse_what_is_missing(body)
-        return cls(_with_overrides(body), _mode(body), body.get("client_query_id") or "")
+            raise errors.validation(problems[0].message)
+        query = _unwrapped(body["query"])
+        _refuse_what_is_missing(query)
+        if body.get("limit_context"):
+            raise errors.validation("The embedded server does not have limit_context.")
+        return cls(_with_overrides(query, body), _mode(body), body.get("client_query_id") or "")
 
     @property
     def kind(self) -> str:
@@ -225,43 +130,75 @@ class QueryRequest:
         return str(self.query["kind"])
 
 
-def _refuse_what_is_missing(body: Mapping[str, Any]) -> None:
-    query = body["query"]
-    if query["kind"] not in KINDS:
+def _unwrapped(node: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The query inside the nodes that only say how it is shown."""
+    while node["kind"] in _WRAPPERS:
+        node = node["source"]
+    if node["kind"] not in REQUESTS:
+        raise errors.validation(f"The embedded server does not have {node['kind']} as a query.")
+    return node
+
+
+def _refuse_what_is_missing(node: Any) -> None:
+    """Refuse what would change an answer and is not done here, in a node and the queries inside it."""
+    kind = node["kind"]
+    if (language := node.get("language", "hogQL")) not in LANGUAGES:
         raise errors.validation(
-            f"The embedded server does not have query kind {query['kind']}, only {', '.join(sorted(KINDS))}."
+            f"The embedded server has no {kind} for language {language}, only {' and '.join(LANGUAGES)}."
         )
-    if query["kind"] == "HogQLMetadata" and query["language"] != "hogQL":
-        raise errors.validation(
-            f"The embedded server has no HogQLMetadata for language {query['language']}, only hogQL."
-        )
-    if body.get("limit_context"):
-        raise errors.validation("The embedded server does not have limit_context.")
     for key in ("connectionId", "sendRawQuery", "explain"):
-        if query.get(key):
-            raise errors.validation(f"The embedded server does not have {key} of {query['kind']}.")
+        if node.get(key):
+            raise errors.validation(f"The embedded server does not have {key} of {kind}.")
+    for name, value in (node.get("modifiers") or {}).items():
+        if value is not None and value not in _SAME_ANSWER.get(name, (value,)):
+            raise errors.validation(f"The embedded server does not have modifier {name} with value {value}.")
+    if isinstance(source := node.get("source"), dict):
+        _refuse_what_is_missing(source)
 
 
 def _mode(body: Mapping[str, Any]) -> str:
-    refresh = body.get("refresh")
     if body.get("async"):
         return "async"
-    if refresh is True:
-        return "force_blocking"
-    return "blocking" if refresh in (None, False, "force_cache") else str(refresh)
+    refresh = body.get("refresh", "blocking")
+    return "blocking" if refresh == "force_cache" else str(refresh)
 
 
-def _with_overrides(body: Mapping[str, Any]) -> dict[str, Any]:
+def _with_overrides(query: Mapping[str, Any], body: Mapping[str, Any]) -> dict[str, Any]:
     """Apply a dashboard's filters and variables to the query, as PostHog does before it runs it."""
-    query = dict(body["query"])
+    query = dict(query)
     if dashboard := body.get("filters_override"):
-        if dashboard.get("breakdown_filter"):
-            raise errors.validation("The embedded server does not have filters_override.breakdown_filter.")
-        filters = dict(query.get("filters") or {})
-        dates = {key: dashboard[key] for key in _DATES if dashboard.get(key) is not None}
-        filters["dateRange"] = {**(filters.get("dateRange") or {}), **dates}
-        filters["properties"] = [*(filters.get("properties") or ()), *(dashboard.get("properties") or ())]
-        query["filters"] = filters
+        _override_filters(query, dashboard)
     if overrides := body.get("variables_override"):
         query["variables"] = {**(query.get("variables") or {}), **overrides}
     return query
+
+
+def _override_filters(query: dict[str, Any], dashboard: Mapping[str, Any]) -> None:
+    """Put a dashboard's dates, properties and breakdown where a query of this kind has its own.
+
+    A dashboard's range replaces both ends of the query's, its properties come on top, its breakdown replaces the
+    query's; kinds without such a place do not heed it.
+    """
+    dates = {key: dashboard[key] for key in ("date_from", "date_to", "explicitDate") if key in dashboard}
+    has_range = bool(dashboard.get("date_from") or dashboard.get("date_to"))
+    added = dashboard.get("properties") or []
+    place = query
+    fields = fields_of(query["kind"])
+    if query["kind"] == "HogQLQuery":
+        place, fields = dict(query.get("filters") or {}), fields_of("HogQLFilters")
+        query["filters"] = place
+    if has_range and "dateRange" in fields:
+        place["dateRange"] = {"date_from": None, "date_to": None, **dates}
+    elif has_range and "after" in fields:
+        query["after"], query["before"] = dates.get("date_from"), dates.get("date_to")
+    if added and "properties" in fields and query["kind"] not in _NOT_FILTERS:
+        place["properties"] = _and(place.get("properties") or [], added)
+    if (breakdown := dashboard.get("breakdown_filter")) and "breakdownFilter" in fields:
+        query["breakdownFilter"] = breakdown
+
+
+def _and(own: Any, added: list[Any]) -> Any:
+    """A query's properties and a dashboard's, both of which must hold."""
+    if isinstance(own, list):
+        return [*own, *added]
+    return {"type": "AND", "values": [own, {"type": "AND", "values": added}]}

@@ -21,6 +21,7 @@ from collections.abc import Callable
 from typing import Any
 
 from .guard import find_fault
+from .losses import restore
 
 Node = dict[str, Any]
 
@@ -125,6 +126,8 @@ def _parse(text: str, function: str) -> Node:
         if "mismatched input '<EOF>'" in message:
             message = "Unexpected end of query"
         raise HogQLError(message, offset(tree.get("start")), offset(tree.get("end")))
+    if loss := restore(text, tree):
+        raise HogQLError(loss.message, loss.start, loss.end)
     return tree
 
 

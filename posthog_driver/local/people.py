@@ -1,26 +1,28 @@
-"""Persons, groups and cohort members for the REST API, read from the engine through HogQL.
-
-`condition` turns PostHog's property filters into HogQL. Texts become literals in one place (`_literal`), keys
-become names in one place (`schema.hogql_name`), so no filter can say more than it should.
-"""
+"""Persons for the REST API, read from the engine through HogQL."""
 
 from __future__ import annotations
 
-import base64
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 from typing import Any, Protocol
 from uuid import UUID
+from zoneinfo import ZoneInfo
 
 from . import errors
-from .schema import hogql_name, quote_literal
+from .conditions import Condition, Names, Scope
+from .parser import HogQLError
+from .property_filters import condition
+from .schema import Catalog, hogql_name
 from .wire import Request
 
-__all__ = ["People", "condition"]
+__all__ = ["PAGE", "People", "RunsHogQL", "asked_filters", "contains", "json_object", "page_body", "property_values"]
 
 PAGE = 100
-_NUMBER_OPERATORS = {"gt": ">", "gte": ">=", "lt": "<", "lte": "<="}
-_DATE_OPERATORS = {"is_date_before": "<", "is_date_after": ">"}
+"""Entries on a page."""
+
+MAX_PAGE = 1000
+_VALUES = 10
 
 
 class RunsHogQL(Protocol):
@@ -30,99 +32,50 @@ class RunsHogQL(Protocol):
         """Return the rows as dicts."""
 
 
-def _literal(value: Any) -> str:
-    """Print a JSON value as the text that ``toString()`` makes of it, without NUL, which HogQL cannot say."""
-    if isinstance(value, bool):
-        return "'true'" if value else "'false'"
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    return quote_literal(str(value).replace("\0", ""))
-
-
-def _like(value: Any) -> str:
-    text = str(value).replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
-    return _literal(f"%{text}%")
-
-
-def _number(value: Any) -> str:
-    try:
-        return repr(float(value))
-    except (TypeError, ValueError):
-        raise errors.validation(f"{value!r} is no number to compare with.") from None
-
-
-def condition(filters: Any) -> str:
-    """Return the HogQL condition on ``persons`` that property filters stand for.
+def asked_filters(text: str, kind: str, catalog: Catalog) -> Condition:
+    """Return the condition of a query parameter ``properties``.
 
     Args:
-        filters: One filter, a list of them (all must hold), or ``{"type": "AND" or "OR", "values": [...]}``.
+        text: JSON.
+        kind: What it filters: ``event``, ``person`` or ``group``.
+        catalog: Types of properties, the time zone, cohorts.
 
     Raises:
         ApiError: 400 for what is no filter, or is one that the embedded server does not have.
     """
-    if isinstance(filters, Sequence) and not isinstance(filters, str):
-        return _joined(filters, "AND")
-    if not isinstance(filters, Mapping):
-        raise errors.validation(f"Properties are unparsable: {filters!r} is no filter.")
-    if "values" in filters:
-        return _joined(filters["values"], str(filters.get("type", "AND")).upper())
-    text = _one(filters)
-    return f"NOT ({text})" if filters.get("negation") else text
+    try:
+        filters = json.loads(text)
+    except ValueError:
+        raise errors.validation("Properties are unparsable!", attr="properties") from None
+    now = datetime.now(ZoneInfo(catalog.timezone))
+    try:
+        return condition(_of(kind, filters), Scope(kind, catalog, now, Names("filter")))
+    except HogQLError as problem:
+        raise errors.validation(problem.message, attr="properties") from None
 
 
-def _joined(filters: Any, operator: str) -> str:
-    if operator not in ("AND", "OR") or not isinstance(filters, Sequence):
-        raise errors.validation('A filter group needs a type of "AND" or "OR" and a list of values.')
-    return f" {operator} ".join(f"({condition(entry)})" for entry in filters) or "1 = 1"
-
-
-def _one(entry: Mapping[str, Any]) -> str:
-    kind = entry.get("type", "person")
-    key = entry.get("key")
-    if kind == "cohort" and isinstance(entry.get("value"), int):
-        return f"id IN COHORT {int(entry['value'])}"
-    if kind == "hogql" and isinstance(key, str):
-        return key
-    if kind != "person":
-        raise errors.validation(f"The embedded server does not have property filters of type {kind!r} on persons.")
-    if not isinstance(key, str) or not key:
-        raise errors.validation("A property filter needs a key.", attr="key")
-    return _comparison(f"properties.{hogql_name(key)}", entry.get("operator") or "exact", entry.get("value"))
-
-
-def _comparison(name: str, operator: str, value: Any) -> str:
-    text = f"toString({name})"
-    values = value if isinstance(value, list) else [value]
-    listed = ", ".join(map(_literal, values))
-    unary = {"is_set": f"{name} IS NOT NULL", "is_not_set": f"{name} IS NULL"}
-    if operator in unary:
-        return unary[operator]
-    if operator in _NUMBER_OPERATORS:
-        return f"toFloat({text}) {_NUMBER_OPERATORS[operator]} {_number(value)}"
-    if operator in _DATE_OPERATORS:
-        return f"toDateTime({text}) {_DATE_OPERATORS[operator]} toDateTime({_literal(value)})"
-    positive = {
-        "exact": f"{text} IN ({listed})",
-        "icontains": " OR ".join(f"{text} ILIKE {_like(entry)}" for entry in values),
-        "regex": f"match({text}, {_literal(value)})",
-    }
-    if operator in positive:
-        return positive[operator]
-    opposite = {"is_not": "exact", "not_icontains": "icontains", "not_regex": "regex"}.get(operator)
-    if opposite is None:
-        raise errors.validation(f"The embedded server does not have the operator {operator!r}.")
-    return f"{name} IS NULL OR NOT ({positive[opposite]})"
+def _of(kind: str, filters: Any) -> Any:
+    """Say of filters without a type that they are of the kind of the list."""
+    if isinstance(filters, list):
+        return [_of(kind, entry) for entry in filters]
+    if not isinstance(filters, dict):
+        return filters
+    if isinstance(filters.get("values"), list):
+        return {**filters, "values": _of(kind, filters["values"])}
+    return {"type": kind, **filters}
 
 
 class People:
-    """Answers the REST API's questions about persons and groups.
+    """Answers the REST API's questions about persons.
 
     Args:
         queries: Runs HogQL.
+        catalog: Gives the project's catalog as it is now.
     """
 
-    def __init__(self, queries: RunsHogQL) -> None:
+    def __init__(self, queries: RunsHogQL, catalog: Callable[[], Catalog]) -> None:
         self._queries = queries
+        self._catalog = catalog
 
     def persons(self, request: Request, where: str = "1 = 1") -> dict[str, Any]:
         """Return a page of persons.
@@ -132,7 +85,7 @@ class People:
         """
         conditions, values = self._asked(request)
         where = " AND ".join(f"({text})" for text in [where, *conditions])
-        limit, offset = request.number("limit", 0) or PAGE, request.number("offset", 0)
+        limit, offset = min(request.number("limit", 0) or PAGE, MAX_PAGE), request.number("offset", 0)
         count = self._queries.rows(f"SELECT count() AS n FROM persons WHERE {where}", values)[0]["n"]
         found = self._queries.rows(
             "SELECT id, created_at, properties, is_identified FROM persons "
@@ -159,15 +112,6 @@ class People:
             raise errors.not_found()
         return self._shown(found)[0]
 
-    def properties_of(self, distinct_id: str) -> dict[str, Any]:
-        """Return the properties of the person behind a distinct_id, empty when there is none."""
-        found = self._queries.rows(
-            "SELECT properties FROM persons WHERE id IN "
-            "(SELECT person_id FROM person_distinct_ids WHERE distinct_id = {distinct_id}) LIMIT 1",
-            {"distinct_id": distinct_id},
-        )
-        return _object(found[0]["properties"]) if found else {}
-
     def seen_properties(self, event_names: Sequence[str]) -> set[str]:
         """Return the names of the properties that the newest 10,000 of these events carry."""
         found = self._queries.rows(
@@ -176,47 +120,6 @@ class People:
             {"names": list(event_names)},
         )
         return {row["name"] for row in found}
-
-    def groups(self, request: Request) -> dict[str, Any]:
-        """Return a page of the groups of one type; the cursor is PostHog's kind, opaque to the caller.
-
-        Raises:
-            ApiError: 400 without ``group_type_index``.
-        """
-        index = self._group_index(request)
-        offset = _read_cursor(request.param("cursor"))
-        found = self._queries.rows(
-            f"SELECT key, created_at, properties FROM groups WHERE index = {index} "
-            "AND (key ILIKE {words} OR toString(properties.name) ILIKE {words}) "
-            f"ORDER BY created_at DESC, key LIMIT {PAGE + 1} OFFSET {offset}",
-            {"words": f"%{_like_words(request.param('search'))}%"},
-        )
-        following = request.url_with(cursor=_cursor(offset + PAGE)) if len(found) > PAGE else None
-        previous = request.url_with(cursor=_cursor(max(0, offset - PAGE))) if offset else None
-        groups = [_group(index, row) for row in found[:PAGE]]
-        return {"next": following, "previous": previous, "results": groups}
-
-    def group(self, request: Request) -> dict[str, Any]:
-        """Return one group by ``group_type_index`` and ``group_key``.
-
-        Raises:
-            ApiError: 400 or 404.
-        """
-        index = self._group_index(request)
-        found = self._queries.rows(
-            f"SELECT key, created_at, properties FROM groups WHERE index = {index} AND key = {{key}} LIMIT 1",
-            {"key": request.param("group_key")},
-        )
-        if not found:
-            raise errors.not_found()
-        return _group(index, found[0])
-
-    def _group_index(self, request: Request) -> int:
-        index = request.param("group_type_index")
-        if index not in ("0", "1", "2", "3", "4"):
-            detail = "You must pass ?group_type_index= in this request, a number from 0 to 4."
-            raise errors.validation(detail, attr="group_type_index")
-        return int(index)
 
     def _asked(self, request: Request) -> tuple[list[str], dict[str, Any]]:
         """Return the conditions of a request's filters, and the values that they bind."""
@@ -233,12 +136,11 @@ class People:
                 f"toString({name}) ILIKE {{search}}" for name in ("properties.email", "properties.name", "id")
             )
             conditions.append(f"{texts} OR {by_distinct_id.format(test='ILIKE {search}')}")
-            values["search"] = f"%{_like_words(search)}%"
+            values["search"] = contains(search)
         if properties := request.param("properties"):
-            try:
-                conditions.append(condition(json.loads(properties)))
-            except ValueError:
-                raise errors.validation("Properties are unparsable!", attr="properties") from None
+            found = asked_filters(properties, "person", self._catalog())
+            conditions.append(found.hogql)
+            values.update(found.values)
         return conditions, values
 
     def _shown(self, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -262,7 +164,7 @@ def page_body(request: Request, results: list[Any], count: int, limit: int, offs
 
 
 def _person(row: Mapping[str, Any], distinct_ids: list[str]) -> dict[str, Any]:
-    properties = _object(row["properties"])
+    properties = json_object(row["properties"])
     name = properties.get("email") or properties.get("name") or (distinct_ids or [row["id"]])[0]
     return {
         "id": row["id"],
@@ -275,31 +177,41 @@ def _person(row: Mapping[str, Any], distinct_ids: list[str]) -> dict[str, Any]:
     }
 
 
-def _group(index: int, row: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        "group_type_index": index,
-        "group_key": row["key"],
-        "group_properties": _object(row["properties"]),
-        "created_at": row["created_at"],
-    }
+def property_values(
+    queries: RunsHogQL, source: str, request: Request, *, where: Condition | None = None
+) -> list[dict[str, Any]]:
+    """Return the most frequent values of the property that ``key`` names, with ``value`` in them.
+
+    Args:
+        queries: Runs HogQL.
+        source: The table, or a sub-query with ``properties``.
+        request: What is asked.
+        where: Which rows count.
+
+    Raises:
+        ApiError: 400 without a key.
+    """
+    key = request.param("key")
+    if not key:
+        raise errors.validation("Missing `key` parameter.", "required", "key")
+    name = f"properties.{hogql_name(key)}"
+    condition = where.hogql if where else "1 = 1"
+    values = {**(where.values if where else {}), "words": contains(request.param("value"))}
+    found = queries.rows(
+        f"SELECT toString({name}) AS name, count() AS count FROM {source} WHERE {name} IS NOT NULL AND ({condition}) "
+        f"AND toString({name}) ILIKE {{words}} GROUP BY name ORDER BY count DESC, name LIMIT {_VALUES}",
+        values,
+    )
+    return [{"name": row["name"], "count": row["count"]} for row in found]
 
 
-def _object(text: Any) -> dict[str, Any]:
+def json_object(text: Any) -> dict[str, Any]:
+    """Return the object that a JSON text of the engine's is, empty for anything else."""
     parsed = json.loads(text) if isinstance(text, str) and text else text
     return parsed if isinstance(parsed, dict) else {}
 
 
-def _like_words(text: str) -> str:
-    return text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
-
-
-def _cursor(offset: int) -> str:
-    return base64.urlsafe_b64encode(f"o={offset}".encode()).decode()
-
-
-def _read_cursor(cursor: str) -> int:
-    try:
-        text = base64.urlsafe_b64decode(cursor).decode()
-        return int(text.removeprefix("o=")) if text else 0
-    except ValueError:
-        raise errors.not_found("Invalid cursor") from None
+def contains(words: str) -> str:
+    """Return the pattern of LIKE for texts with these words in them."""
+    escaped = words.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+    return f"%{escaped}%"

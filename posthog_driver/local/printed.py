@@ -4,26 +4,33 @@ from __future__ import annotations
 
 import difflib
 import operator
-import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from . import functions, schema
-from .parser import HogQLError, Node, offset
+from . import schema
+from .parser import HogQLError, Node
 
 _NOT_CONSTANT: Any = object()
 
 
 @dataclass(frozen=True)
 class Json:
-    """Where a JSON text or a part of it lies."""
+    """Where a JSON text or a part of it lies.
+
+    Attributes:
+        column: SQL of the JSON text.
+        path: Keys and indexes into it.
+        owner: Whose property definitions type it.
+        group: Which group type's, for groups.
+        stored: For columns of `storage.JSON_COLUMNS`: the engine's alias of the table and the column's name there.
+    """
 
     column: str
     path: tuple[str | int, ...] = ()
     owner: str = ""
     group: int | None = None
-    materialized: str = ""
+    stored: tuple[str, str] | None = None
 
 
 @dataclass(frozen=True)
@@ -65,43 +72,88 @@ class Printed:
 
 @dataclass(frozen=True)
 class Select:
-    """A printed SELECT and its columns."""
+    """A printed SELECT and its columns.
+
+    Attributes:
+        sql: ClickHouse SQL.
+        hogql: HogQL text.
+        columns: Its columns.
+        renamed: The engine's names of the columns by the names the query gives them from outside
+            (``(select 1) as t(a)``), None if it gives none.
+    """
 
     sql: str
     hogql: str
     columns: tuple[Printed, ...]
+    renamed: dict[str, str] | None = None
 
 
 @dataclass
 class Source:
-    """Something in FROM: a table with its links, or a sub-query with its columns."""
+    """Something in FROM: a table with its links, or a sub-query with its columns.
+
+    Attributes:
+        alias: The engine's name of it.
+        table: The table, None for a sub-query.
+        columns: The columns of a sub-query.
+        group: The index of the group type whose rows these are, if they are.
+        links: The links of the table that the query uses.
+        renamed: The table's columns by the names the query gives them (``events as e(a, b)``).
+    """
 
     alias: str
     table: schema.Table | None = None
     columns: dict[str, Printed] = field(default_factory=dict)
     group: int | None = None
     links: dict[str, tuple[schema.Link, Source]] = field(default_factory=dict)
+    renamed: dict[str, str] = field(default_factory=dict)
 
     def names(self) -> list[str]:
         """What can be named in it."""
-        return [*self.table.columns, *self.table.links] if self.table else list(self.columns)
+        if self.table is None:
+            return list(self.columns)
+        return [*self.shown(), *self.table.links, *(name for name, c in self.table.columns.items() if c.hidden)]
+
+    def shown(self) -> list[str]:
+        """The columns that ``*`` stands for."""
+        if self.table is None:
+            return list(self.columns)
+        visible = [name for name, column in self.table.columns.items() if not column.hidden]
+        taken = {*self.renamed, *self.renamed.values()}
+        return [*self.renamed, *(name for name in visible if name not in taken)]
+
+    def column(self, name: str) -> schema.Column | None:
+        """The table's column of that name."""
+        if self.table is None or (name not in self.renamed and name in self.renamed.values()):
+            return None
+        return self.table.columns.get(self.renamed.get(name, name))
 
     def has(self, name: str) -> bool:
         """Whether it has a column or link of that name."""
-        return name in (self.columns if self.table is None else self.table.columns) or (
-            self.table is not None and name in self.table.links
-        )
+        if self.table is None:
+            return name in self.columns
+        return self.column(name) is not None or name in self.table.links or name in self.table.missing
 
 
 @dataclass
 class Scope:
-    """What can be named inside one SELECT."""
+    """What can be named inside one SELECT.
+
+    Attributes:
+        ctes: The WITH clauses around it.
+        sources: FROM, by name.
+        anonymous: Sub-queries in FROM without a name.
+        aliases: Names of expressions.
+        windows: Named windows.
+        inside: For the expression of a table's computed column: that table and its link, in which alone it looks.
+    """
 
     ctes: dict[str, Cte]
     sources: dict[str, Source] = field(default_factory=dict)
     anonymous: list[Source] = field(default_factory=list)
     aliases: dict[str, Printed] = field(default_factory=dict)
-    windows: frozenset[str] = frozenset()
+    windows: Mapping[str, Node] = field(default_factory=dict)
+    inside: tuple[Source, str] | None = None
 
     def all_sources(self) -> list[Source]:
         """Every source, in the order of FROM."""
@@ -112,13 +164,15 @@ class Scope:
 class Cte:
     """A named sub-query, printed once, or a named expression, printed wherever it is used.
 
-    The weight is the number of sub-queries that the engine makes of it wherever it is named.
+    The weight is the number of sub-queries that the engine makes of it wherever it is named; the names are those that
+    WITH gives to its columns.
     """
 
     expression: Node | None
     alias: str = ""
     select: Select | None = None
     weight: int = 1
+    names: tuple[str, ...] = ()
 
 
 def hogql_constant(value: Any) -> str:
@@ -135,15 +189,18 @@ def hogql_constant(value: Any) -> str:
 
 CONSTANT_TYPES: Mapping[type, str] = {bool: "boolean", int: "integer", float: "float", str: "string"}
 ARITHMETIC = {"+": "plus", "-": "minus", "*": "multiply", "/": "divide", "%": "modulo"}
-CASTS: Mapping[str, str] = {
-    **dict.fromkeys(("int", "integer", "bigint", "smallint", "int64"), "toInt"),
-    **dict.fromkeys(("float", "double", "real", "float64", "numeric", "decimal"), "toFloat"),
-    **dict.fromkeys(("string", "text", "varchar", "char"), "toString"),
-    **dict.fromkeys(("bool", "boolean"), "toBool"),
-    **dict.fromkeys(("datetime", "timestamp", "timestamptz"), "toDateTime"),
-    "date": "toDate",
-    "uuid": "toUUID",
+CASTS: Mapping[str, tuple[str, str]] = {
+    **dict.fromkeys(("int", "integer"), ("toInt64", "integer")),
+    **dict.fromkeys(("float", "double", "double precision", "real"), ("toFloat64", "float")),
+    **dict.fromkeys(("text", "varchar", "char", "string"), ("toString", "string")),
+    **dict.fromkeys(("boolean", "bool"), ("toBool", "boolean")),
+    "date": ("toDate", "date"),
+    **dict.fromkeys(
+        ("datetime", "timestamp", "timestamptz", "timestamp with time zone", "timestamp with local time zone"),
+        ("toDateTime", "datetime"),
+    ),
 }
+"""Types of ``CAST`` and ``::``: the engine's function and the coarse type, as PostHog prints them."""
 
 
 @dataclass(frozen=True)
@@ -222,9 +279,11 @@ def hogql_list(parts: Iterable[Printed]) -> str:
 def by_name(select: Select, alias: str) -> dict[str, Printed]:
     """The columns of a sub-query as the query around it sees them."""
     columns = {}
-    for column in select.columns:
-        name = column.column_name
-        sql = f"{alias}.{schema.quote_any_name(name)}"
+    names = select.renamed or {column.column_name: column.column_name for column in select.columns}
+    last = {column.column_name: column for column in select.columns}
+    listed = zip(names.items(), select.columns if select.renamed else last.values(), strict=True)
+    for (name, sql_name), column in listed:
+        sql = f"{alias}.{schema.quote_any_name(sql_name)}"
         json = Json(sql) if column.type == "json" else None
         columns[name] = Printed(sql, "", column.type, column.nullable, name=name, json=json)
     return columns
@@ -245,89 +304,6 @@ def nearest(name: str, names: Iterable[str], likeness: float = 0.6) -> str | Non
     return matches[0] if matches else None
 
 
-def find_function(name: str, node: Node) -> functions.Function:
-    """The function a call names."""
-    function = functions.find(name)
-    if function is not None:
-        return function
-    if name in functions.NOT_HERE:
-        raise HogQLError(f"Function '{name}(...)' is not available in the embedded PostHog")
-    near = functions.nearest(name)
-    meant = f". Perhaps you meant '{near}(...)'?" if near else ""
-    start = offset(node.get("start"))
-    # The fix is for the name alone, so the name alone is marked.
-    end = None if start is None else start + len(name)
-    raise HogQLError(f"Unsupported function call '{name}(...)'{meant}", start, end, near)
-
-
-def check_arity(function: functions.Function, name: str, count: int, params: list[Node] | None) -> None:
-    """Refuse a call with too few or too many arguments or parameters."""
-    term = "Aggregation" if function.aggregate else "Function"
-    expect(name, term, "argument", count, function.min_args, function.max_args)
-    if function.params[0] and params is None:
-        raise HogQLError(f"{term} '{name}' requires parameters in addition to arguments")
-    if params:
-        expect(name, term, "parameter", len(params), *function.params)
-
-
-def expect(name: str, term: str, what: str, found: int, low: int, high: int | None) -> None:
-    """Refuse a wrong number of arguments, in PostHog's words."""
-    if found >= low and (high is None or found <= high):
-        return
-    wanted, number = ("", low) if low == high else ("at least ", low) if found < low else ("at most ", high or 0)
-    raise HogQLError(f"{term} '{name}' expects {wanted}{number} {what}{'s' if number != 1 else ''}, found {found}")
-
-
-def result(function: functions.Function, arguments: list[Printed]) -> tuple[str, bool]:
-    """Type and nullability of a call."""
-    kind = function.type
-    nullable = any(a.nullable for a in arguments) if function.nullable is None else function.nullable
-    if kind == "same":
-        kind = arguments[0].type if arguments else "unknown"
-    if function.name in ("plus", "minus"):
-        return _sum_type(function.name, arguments[0].type, arguments[1].type), nullable
-    if function.name in ("if", "multiIf"):
-        branches = [*arguments[1:-1:2], arguments[-1]] if len(arguments) > 2 else arguments
-        kinds = {branch.type for branch in branches if branch.constant is not None}
-        return (kinds.pop() if len(kinds) == 1 else "unknown"), any(b.nullable for b in branches)
-    if function.name in ("coalesce", "ifnull"):
-        return kind, all(a.nullable for a in arguments)
-    if function.sql == "dateTrunc" and arguments[0].constant in ("year", "quarter", "month", "week"):
-        kind = "date"
-    if function.name in ("multiply", "modulo") and {a.type for a in arguments} <= {"integer", "float"}:
-        kind = "integer" if all(a.type == "integer" for a in arguments) else "float"
-    return kind, nullable if kind != "unknown" else True
-
-
-def _sum_type(name: str, left: str, right: str) -> str:
-    kinds = {left, right}
-    if kinds <= {"integer", "float"}:
-        return "float" if "float" in kinds else "integer"
-    if name == "minus" and kinds <= {"date", "datetime"}:
-        return "integer"
-    for time in ("datetime", "date"):
-        if time in kinds and kinds <= {time, "interval", "integer"}:
-            return time
-    return "unknown"
-
-
-PRECISION = frozenset({"now64", "toDateTime64"})
-_EXACT = re.compile(r"\d{4}-\d{2}-\d{2}( \d{2}:\d{2}:\d{2}(\.\d{1,6})?)?")
-
-
-def to_datetime(arguments: list[Printed]) -> str:
-    """The engine's function for ``toDateTime``: by the type of its argument, by the look of a constant."""
-    first = arguments[0]
-    if first.type not in ("string", "json"):
-        return "toDateTime"
-    if not isinstance(first.constant, str) or len(arguments) > 1:
-        return "parseDateTime64BestEffortOrNull"
-    match = _EXACT.fullmatch(first.constant)
-    if match is None:
-        return "parseDateTime64BestEffort"
-    return "toDateTime64" if match[2] else "toDateTime"
-
-
 def concat_part(part: Printed) -> str:
     """An argument of ``concat``, for which NULL is the empty text."""
     if part.is_constant:
@@ -335,18 +311,3 @@ def concat_part(part: Printed) -> str:
             return "''"
         return part.sql if isinstance(part.constant, str) else f"toString({part.sql})"
     return f"ifNull(toString({part.sql}), '')"
-
-
-def check_array_reduce(name: str, first: Printed) -> None:
-    """Refuse an ``arrayReduce`` over anything but a known aggregation."""
-    if not isinstance(first.constant, str):
-        raise HogQLError(f"Expected constant string as first arg in function '{name}'")
-    if first.constant not in functions.PARAMETRIC_FIRST_ARGUMENT:
-        raise HogQLError(f"Invalid parametric function in '{name}', '{first.constant}' is not supported.")
-
-
-def scale(part: Printed) -> int:
-    """The scale of ``toDecimal``."""
-    if type(part.constant) is not int:
-        raise HogQLError("The scale of toDecimal must be a constant whole number")
-    return int(part.constant)

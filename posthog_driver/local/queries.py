@@ -17,19 +17,25 @@ import uuid
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta, timezone
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
+from zoneinfo import ZoneInfo
 
-from . import errors
+from . import errors, questions
+from .database import SYSTEM_SCOPES, database_schema
 from .engine import MAX_CONCURRENT_QUERIES, EngineError, EngineResult
 from .errors import ApiError
 from .hogql import Translation, metadata, translate
+from .hot import MIN_QUERIES, MIN_ROWS, Hot
 from .limits import Gate
 from .model import QueryRequest
 from .parser import HogQLError
-from .schema import Catalog, database_schema
+from .questions.base import Asks, Rows
+from .schema import Catalog
 from .shelf import Shelf
+from .tree import DEFAULT_LIMIT, MAX_LIMIT
 from .wire import Response, encode_json
 
 __all__ = ["QueryService", "QuerySettings", "RunsSql"]
@@ -54,6 +60,9 @@ class RunsSql(Protocol):
 
     def run(self, sql: str, *, query_id: str, max_execution_time: float) -> EngineResult:
         """Run one ClickHouse query."""
+
+    def execute(self, sql: str) -> None:
+        """Run a statement of our own."""
 
     def cancel(self, query_id: str) -> bool:
         """Stop a running query; False when there is none of that id."""
@@ -81,6 +90,7 @@ class Run:
 
     query_id: str
     asynchronous: bool = False
+    denied: frozenset[str] = frozenset()
     engine_id: str = field(default_factory=lambda: uuid.uuid4().hex)
     start_time: datetime = field(default_factory=lambda: datetime.now(timezone.utc))
     pickup_time: datetime | None = None
@@ -90,6 +100,7 @@ class Run:
     finished: threading.Event = field(default_factory=threading.Event)
     future: Future[None] | None = None
     error: ApiError | None = None
+    deadline: float = float("inf")
     progress: dict[str, Any] | None = None
 
 
@@ -106,7 +117,7 @@ class QueryService:
         engine: Runs the SQL.
         catalog: Gives the project's catalog as it is now.
         project_id: Shown in ``query_status.team_id``.
-        gate: Limits the queries that run at once.
+        gate: Limits the blocking API queries that run at once.
         settings: Times.
         clock: Monotonic seconds.
     """
@@ -134,23 +145,30 @@ class QueryService:
         self._background: dict[str, Run] = {}
         self._shelf = Shelf(MAX_KEPT_BYTES)
         self._workers = ThreadPoolExecutor(BACKGROUND_RUNS, "query")
+        self._hot = Hot(engine, catalog().database)
+        self._seen: tuple[Catalog, frozenset[str], Any] | None = None
+        self._seen_as: Catalog | None = None
 
     # ---------------------------------------------------------------------------------------- what is asked
 
-    def submit(self, body: Any) -> Response:
+    def submit(self, body: Any, *, denied: frozenset[str] = frozenset()) -> Response:
         """Answer ``POST /query/``.
+
+        Args:
+            body: The request's body.
+            denied: What the caller's key may not read in system tables; see `Catalog.denied`.
 
         Raises:
             ApiError: Whatever is wrong with the query or its execution.
         """
         request = QueryRequest.parse(body)
         if request.kind == "DatabaseSchemaQuery":
-            return Response(200, database_schema(self._catalog()))
+            return Response(200, database_schema(self._visible(denied)))
         if request.kind == "HogQLMetadata":
-            query = request.query
-            found = metadata(query["query"], self._catalog(), values=query.get("globals") or {})
-            return Response(200, {**found, "query": query["query"]})
-        return self._submit_hogql(request)
+            return Response(200, questions.check(request.query, self._visible(denied)))
+        if request.kind == "HogQLAutocomplete":
+            return Response(200, questions.complete(request.query, self._visible(denied)))
+        return self._submit_run(request, denied)
 
     def poll(self, query_id: str, *, show_progress: bool = False) -> Response:
         """Answer ``GET /query/{id}/``.
@@ -188,6 +206,13 @@ class QueryService:
         """Forget the background runs that still wait; those that run are the engine's to stop."""
         self._workers.shutdown(wait=False, cancel_futures=True)
 
+    def stop(self) -> None:
+        """Stop everything that waits or runs."""
+        with self._lock:
+            runs = list(self._active)
+        for run in runs:
+            self._stop(run)
+
     def data_changed(self) -> None:
         """Make every kept answer stale, because the tables hold new rows."""
         with self._lock:
@@ -196,34 +221,36 @@ class QueryService:
     def rows(self, hogql: str, values: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
         """Run a HogQL query of the server's own and return its rows as dicts.
 
+        A caller's filters may be part of it, so what system tables show is not read in it.
+
         Raises:
             ApiError: The query failed.
         """
-        run = Run("")
+        run = Run("", denied=SYSTEM_SCOPES, deadline=self._clock() + self._settings.blocking_seconds)
         translation, result = self._execute(run, {"query": hogql, "values": values or {}}, is_api_query=False)
         return [dict(zip(translation.columns, row, strict=True)) for row in result.rows]
 
     # ---------------------------------------------------------------------------------------- refresh modes
 
-    def _submit_hogql(self, request: QueryRequest) -> Response:
+    def _submit_run(self, request: QueryRequest, denied: frozenset[str]) -> Response:
         mode = request.refresh
-        key = self._cache_key(request.query)
+        key = self._cache_key(request.query, denied)
         query_id = request.query_id or uuid.uuid4().hex
         if mode == "force_async":
-            return Response(202, {"query_status": self._status(self._start(query_id, request.query, key))})
+            return Response(202, {"query_status": self._status(self._start(query_id, request.query, key, denied))})
         cached, is_fresh = (None, False) if mode == "force_blocking" else self._cached(key, lazy=mode == "lazy_async")
         if cached and is_fresh:
             return Response(200, cached)
         if mode == "async_except_on_cache_miss":
             mode = "async" if cached else "blocking"
         if mode in ("async", "lazy_async"):
-            status = self._status(self._start(query_id, request.query, key))
+            status = self._status(self._start(query_id, request.query, key, denied))
             return Response(202, {**(cached or {"cache_key": key}), "query_status": status})
-        return Response(200, self._finish(Run(query_id), request.query, key)[0])
+        return Response(200, self._finish(Run(query_id, denied=denied), request.query, key)[0])
 
-    def _cache_key(self, query: Mapping[str, Any]) -> str:
+    def _cache_key(self, query: Mapping[str, Any], denied: frozenset[str]) -> str:
         asked = {name: value for name, value in query.items() if name not in ("name", "tags", "version", "response")}
-        text = json.dumps(asked, sort_keys=True)
+        text = json.dumps([asked, sorted(denied)], sort_keys=True)
         return f"cache_{self._project_id}_{hashlib.sha256(text.encode()).hexdigest()[:32]}"
 
     def _cached(self, key: str, *, lazy: bool) -> tuple[dict[str, Any] | None, bool]:
@@ -250,9 +277,9 @@ class QueryService:
 
     # -------------------------------------------------------------------------------------------- execution
 
-    def _start(self, query_id: str, query: Mapping[str, Any], key: str) -> Run:
+    def _start(self, query_id: str, query: Mapping[str, Any], key: str, denied: frozenset[str]) -> Run:
         """Start a run in the background, or let it wait for its turn; a run of the same id is replaced."""
-        run = Run(query_id, asynchronous=True)
+        run = Run(query_id, asynchronous=True, denied=denied)
         with self._lock:
             self._forget_expired()
             if replaced := self._background.get(query_id):
@@ -289,52 +316,119 @@ class QueryService:
             data_version = self._data_version
         try:
             started = self._clock()
-            translation, result = self._execute(run, query)
+            run.deadline = started + (
+                self._settings.async_seconds if run.asynchronous else self._settings.blocking_seconds
+            )
+            own = self._rows_of(run, query) if query["kind"] == "HogQLQuery" else self._question(run, query)
         finally:
             with self._lock:
                 self._active.remove(run)
             if not run.asynchronous:
                 run.finished.set()
-        run.progress = {
-            "rows_read": result.rows_read,
-            "bytes_read": result.bytes_read,
-            "estimated_rows_total": result.rows_read,
-            "time_elapsed": result.elapsed,
-            "active_cpu_time": 0,
-        }
-        answer = self._answer(query, translation, result, key, self._clock() - started)
+        engine_seconds = run.progress["time_elapsed"] if run.progress else 0.0
+        own["timings"] = [
+            {"k": "./clickhouse_execute", "t": round(engine_seconds, 6)},
+            {"k": ".", "t": round(self._clock() - started, 6)},
+        ]
+        answer = {**self._answer(query, key), **own}
         encoded = encode_json(answer)
         self._keep(key, encoded, data_version)
         return answer, encoded
 
+    def _rows_of(self, run: Run, query: Mapping[str, Any]) -> dict[str, Any]:
+        """Run a HogQLQuery and return what is its own of PostHog's answer."""
+        translation, result = self._execute(run, query)
+        rows, limit = result.rows, translation.limit
+        is_cut = translation.paginated and limit is not None and len(rows) > limit
+        return {
+            "results": rows[:limit] if is_cut else rows,
+            "columns": list(translation.columns),
+            "types": _types(translation, result),
+            "hasMore": is_cut if translation.paginated else None,
+            "limit": limit if translation.paginated else None,
+            "offset": 0 if translation.paginated else None,
+            "query": query["query"],
+            "hogql": translation.hogql,
+            "clickhouse": translation.sql,
+        }
+
+    def _question(self, run: Run, query: Mapping[str, Any]) -> dict[str, Any]:
+        """Answer a product question, which may need several queries; all of them share the run's time."""
+        catalog = self._visible(run.denied)
+
+        def ask(hogql: str, values: Mapping[str, Any]) -> Rows:
+            query = {"query": hogql, "values": values}
+            translation, result = self._run(run, query, is_api_query=False, limit=MAX_LIMIT)
+            if len(result.rows) >= MAX_LIMIT:
+                raise errors.validation(f"The question has more than {MAX_LIMIT} rows of numbers: narrow it.")
+            return Rows(result.rows, list(translation.columns), _types(translation, result), translation.hogql)
+
+        asks = Asks(catalog, datetime.now(ZoneInfo(catalog.timezone)), ask)
+        try:
+            with self._place(run):
+                own = questions.answer(query, asks)
+        except HogQLError as error:
+            raise ApiError(400, "validation_error", error.code, error.message) from error
+        except EngineError as error:
+            raise errors.from_engine(error.name, error.message) from error
+        return {"hogql": asks.hogql, **own}
+
     def _execute(
         self, run: Run, query: Mapping[str, Any], *, is_api_query: bool = True
     ) -> tuple[Translation, EngineResult]:
-        seconds = self._settings.async_seconds if run.asynchronous else self._settings.blocking_seconds
         try:
-            translation = translate(
-                query["query"],
-                self._catalog(),
-                values=query.get("values"),
-                filters=query.get("filters"),
-                variables=query.get("variables"),
-                is_api_query=is_api_query,
-            )
-            with self._gate.slot():
-                run.pickup_time = datetime.now(timezone.utc)
-                if run.cancelled:
-                    raise errors.from_engine("QUERY_WAS_CANCELLED", "")
-                return translation, self._engine.run(
-                    translation.sql, query_id=run.engine_id, max_execution_time=seconds
-                )
+            with self._place(run) if is_api_query else nullcontext():
+                return self._run(run, query, is_api_query=is_api_query)
         except HogQLError as error:
-            raise self._refused(error, query) from error
+            raise self._refused(error, query, run.denied) from error
         except EngineError as error:
             raise errors.from_engine(error.name, error.message) from error
 
-    def _refused(self, error: HogQLError, query: Mapping[str, Any]) -> ApiError:
+    def _place(self, run: Run) -> AbstractContextManager[Any]:
+        """A place among the running queries: background runs have their own, what the server asks itself needs none."""
+        return nullcontext() if run.asynchronous else self._gate.slot()
+
+    def _run(
+        self, run: Run, query: Mapping[str, Any], *, is_api_query: bool, limit: int = DEFAULT_LIMIT
+    ) -> tuple[Translation, EngineResult]:
+        """Translate and execute one query under the id and the time limit of its run."""
+        translation = translate(
+            query["query"],
+            self._visible(run.denied),
+            values=query.get("values"),
+            filters=query.get("filters"),
+            variables=query.get("variables"),
+            is_api_query=is_api_query,
+            default_limit=limit,
+        )
+        run.pickup_time = run.pickup_time or datetime.now(timezone.utc)
+        if run.cancelled:
+            raise errors.from_engine("QUERY_WAS_CANCELLED", "")
+        seconds = min(run.deadline - self._clock(), self._settings.async_seconds)
+        if seconds <= 0:
+            raise errors.from_engine("TIMEOUT_EXCEEDED", "")
+        try:
+            result = self._engine.run(translation.sql, query_id=run.engine_id, max_execution_time=seconds)
+        except EngineError as error:
+            if error.name == "TIMEOUT_EXCEEDED":
+                # It will be asked again, and is slow for want of columns: they are made after the first time.
+                self._hot.asked(translation.properties, MIN_ROWS, MIN_QUERIES)
+            raise EngineError(error.code, error.name, translation.in_own_words(error.message)) from error
+        self._hot.asked(translation.properties, result.rows_read)
+        before = run.progress or dict.fromkeys(("rows_read", "bytes_read", "time_elapsed"), 0)
+        rows_read = before["rows_read"] + result.rows_read
+        run.progress = {
+            "rows_read": rows_read,
+            "bytes_read": before["bytes_read"] + result.bytes_read,
+            "estimated_rows_total": rows_read,
+            "time_elapsed": before["time_elapsed"] + result.elapsed,
+            "active_cpu_time": 0,
+        }
+        return translation, result
+
+    def _refused(self, error: HogQLError, query: Mapping[str, Any], denied: frozenset[str]) -> ApiError:
         """Return the 400 of a HogQL error, with the positions and fixes that PostHog gives."""
-        found = metadata(query["query"], self._catalog(), values=query.get("values"))
+        found = metadata(query["query"], self._visible(denied), values=query.get("values"))
         # The check knows nothing of filters and variables: what was really wrong is what is reported.
         problem = {"message": error.message, "start": error.start, "end": error.end, "fix": error.fix}
         found = {**found, "isValid": False, "errors": [problem]}
@@ -344,6 +438,14 @@ class QueryService:
         if found.get("table_names"):
             lines.append(f"Tables referenced: {', '.join(found['table_names'])}")
         return ApiError(400, "validation_error", error.code, "\n".join(lines), extra={"hogql_metadata": found})
+
+    def _visible(self, denied: frozenset[str]) -> Catalog:
+        """Return the catalog as a caller may see it, with the columns that properties have by now."""
+        seen = (self._catalog(), denied, self._hot.columns)
+        with self._lock:
+            if self._seen is None or any(new is not old for new, old in zip(seen, self._seen, strict=True)):
+                self._seen, self._seen_as = seen, replace(seen[0], denied=denied, materialized=seen[2])
+            return cast(Catalog, self._seen_as)
 
     def _stop(self, run: Run) -> None:
         """Stop a run that may wait, be on its way to the engine, in it, or out of it."""
@@ -366,31 +468,10 @@ class QueryService:
 
     # ---------------------------------------------------------------------------------------------- answers
 
-    def _answer(
-        self,
-        query: Mapping[str, Any],
-        translation: Translation,
-        result: EngineResult,
-        key: str,
-        seconds: float,
-    ) -> dict[str, Any]:
+    def _answer(self, query: Mapping[str, Any], key: str) -> dict[str, Any]:
+        """Return what the answers of all kinds have in common."""
         now = datetime.now(timezone.utc)
-        rows, limit = result.rows, translation.limit
-        is_cut = translation.paginated and limit is not None and len(rows) > limit
         return {
-            "results": rows[:limit] if is_cut else rows,
-            "columns": list(translation.columns),
-            "types": [[name, kind] for name, (_, kind) in zip(translation.columns, result.columns, strict=True)],
-            "hasMore": is_cut if translation.paginated else None,
-            "limit": limit if translation.paginated else None,
-            "offset": 0 if translation.paginated else None,
-            "query": query["query"],
-            "hogql": translation.hogql,
-            "clickhouse": translation.sql,
-            "timings": [
-                {"k": "./clickhouse_execute", "t": round(result.elapsed, 6)},
-                {"k": ".", "t": round(seconds, 6)},
-            ],
             "error": None,
             "explain": None,
             "metadata": None,
@@ -446,6 +527,10 @@ class QueryService:
                 return dict(zip((name for name, _ in result.columns), result.rows[0], strict=True))
         nothing = ("rows_read", "bytes_read", "estimated_rows_total", "time_elapsed", "active_cpu_time")
         return run.progress or dict.fromkeys(nothing, 0)
+
+
+def _types(translation: Translation, result: EngineResult) -> list[list[str]]:
+    return [[name, kind] for name, (_, kind) in zip(translation.columns, result.columns, strict=True)]
 
 
 def _iso(moment: datetime | None) -> str | None:

@@ -28,13 +28,18 @@ _NODES: Mapping[str, frozenset[str]] = {
     name: frozenset(keys.split())
     for name, keys in {
         "SelectQuery": "ctes select distinct select_from array_join_op array_join_list window_exprs where prewhere "
-        "having group_by group_by_mode order_by limit limit_by limit_with_ties offset",
-        "SelectSetQuery": "initial_select_query subsequent_select_queries limit offset",
+        "having group_by group_by_mode qualify order_by interpolate limit limit_by limit_percent limit_with_ties "
+        "offset",
+        "SelectSetQuery": "initial_select_query subsequent_select_queries limit limit_percent offset",
         "SelectSetNode": "select_query set_operator",
-        "CTE": "name expr cte_type",
-        "JoinExpr": "join_type table table_args alias constraint next_join table_final",
+        "CTE": "name expr cte_type columns materialized",
+        "JoinExpr": "join_type table table_args alias column_aliases constraint next_join sample",
+        "SampleExpr": "sample_value offset_value",
+        "RatioExpr": "left right",
         "JoinConstraint": "expr constraint_type",
-        "OrderExpr": "expr order",
+        "OrderExpr": "expr order nulls with_fill",
+        "WithFillExpr": "from_value to_value step_value",
+        "InterpolateExpr": "expr value",
         "LimitByExpr": "n exprs offset_value",
         "WindowExpr": "partition_by order_by frame_method frame_start frame_end",
         "WindowFrameExpr": "frame_type frame_value",
@@ -56,10 +61,11 @@ _NODES: Mapping[str, frozenset[str]] = {
         "Tuple": "exprs",
         "Dict": "items",
         "Lambda": "args expr",
-        "Call": "name args params distinct filter_expr",
+        "Call": "name args params distinct filter_expr order_by",
         "WindowFunction": "name exprs args over_expr over_identifier",
         "TypeCast": "expr type_name",
-        "ColumnsExpr": "all_columns exclude",
+        "ColumnsExpr": "all_columns exclude replace columns regex table",
+        "SpreadExpr": "expr",
         "HogQLXTag": "kind attributes",
         "HogQLXAttribute": "name value",
     }.items()
@@ -68,14 +74,19 @@ _NODES: Mapping[str, frozenset[str]] = {
 
 _COMMON_KEYS = frozenset({"node", "start", "end"})
 _MESSAGES = {
-    "PivotExpr": "PIVOT",
-    "UnpivotExpr": "UNPIVOT",
-    "TryCast": "TRY_CAST",
-    "ValuesQuery": "VALUES",
-    "with_fill": "WITH FILL",
-    "recursive": "WITH RECURSIVE",
-    "limit_percent": "LIMIT %",
-    "regex": "COLUMNS",
+    # PostHog's words for what its parser reads and its ClickHouse printer refuses (posthog/hogql/{resolver,printer}).
+    "PivotExpr": "PIVOT is not allowed in clickhouse dialect",
+    "UnpivotExpr": "UNPIVOT is not allowed in clickhouse dialect",
+    "TryCast": "TRY_CAST is not allowed in clickhouse dialect",
+    "PositionalRef": "Positional references are not allowed in clickhouse dialect",
+    "ValuesQuery": "VALUES clause is not supported in ClickHouse dialect",
+    "Block": "You can not use blocks in HogQL",
+    "ExprCall": "You can only call simple functions in HogQL, not expressions",
+    "recursive": "Recursive CTEs are only supported in PostgreSQL dialect",
+    "table_final": "The FINAL keyword is not supported in HogQL as it causes slow queries",
+    "within_group": "WITHIN GROUP is not supported in ClickHouse dialect",
+    "NamedArgument": "Named arguments are not supported",
+    "using_key": "USING KEY is not supported",
 }
 
 
@@ -111,16 +122,14 @@ def check(tree: Node, *, is_api_query: bool) -> None:
         kind = node["node"]
         allowed = _NODES.get(kind)
         if allowed is None:
-            raise error_at(node, f"{_MESSAGES.get(kind, kind)} is not supported")
-        if node.get("table_final"):
-            raise error_at(node, "The FINAL keyword is not supported in HogQL as it causes slow queries")
+            raise error_at(node, _MESSAGES.get(kind, f"{kind} is not supported"))
         for key, value in node.items():
             if key not in allowed and key not in _COMMON_KEYS and value not in (None, False, []):
-                raise error_at(node, f"{_MESSAGES.get(key, key.upper().replace('_', ' '))} is not supported")
+                raise error_at(node, _MESSAGES.get(key, f"{key.upper().replace('_', ' ')} is not supported"))
         if any(type(part) not in (str, int) for part in node.get("chain") or ()):
             raise error_at(node, "A field is named by texts and whole numbers only")
         for key in ("offset", "offset_value"):
-            if is_api_query and node.get(key) is not None:
+            if is_api_query and kind != "SampleExpr" and node.get(key) is not None:
                 raise error_at(node[key], OFFSET_REFUSED)
 
 
@@ -186,6 +195,20 @@ def top_limit(node: Node | None, default: int) -> Node:
     return {"node": "Call", "name": "min2", "args": [{"node": "Constant", "value": MAX_LIMIT}, node]}
 
 
+def percent(node: Node) -> float:
+    """The number in ``LIMIT n %``.
+
+    Raises:
+        HogQLError: It is no constant number from 0 to 100.
+    """
+    value = node.get("value") if node["node"] == "Constant" else None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise error_at(node, "LIMIT percent with expressions is not supported in clickhouse dialect")
+    if not 0 <= value <= 100:
+        raise error_at(node, "Limit percent must be between 0 and 100")
+    return float(value)
+
+
 def frame(node: Node) -> str:
     """The frame of a window as SQL, empty without one."""
     method = node.get("frame_method")
@@ -204,5 +227,8 @@ def _frame_bound(node: Node) -> str:
     if kind == "CURRENT ROW":
         return kind
     if isinstance(value, dict):
-        value = int_constant(value)
+        number = int_constant(value)
+        if number is None:
+            raise error_at(value, "Bounds of a window frame must be whole numbers")
+        value = number
     return f"{'UNBOUNDED' if value is None else int(value)} {kind}"

@@ -4,19 +4,34 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import parse_qs, quote, unquote, urlencode
 
 from . import errors
 
-__all__ = ["Request", "Response", "encode_json", "parse_json", "parse_list"]
+__all__ = ["Drop", "Request", "Response", "Watch", "encode_json", "parse_json", "parse_list"]
+
+Drop = Literal["", "silent", "middle", "reset"]
+"""How an answer is broken off on purpose: not at all, not sent, cut in the middle of its body, connection reset."""
+
+Watch = Callable[[Callable[[], object]], AbstractContextManager[object]]
+"""Takes what is to be done when the caller hangs up, and looks out for that as long as its context lasts."""
+
+
+def _unwatched(act: Callable[[], object]) -> AbstractContextManager[object]:
+    return nullcontext()
 
 
 @dataclass(frozen=True)
 class Request:
-    """One HTTP request: `headers` have lower-case names, `query` keeps all values of a repeated parameter."""
+    """One HTTP request: `headers` have lower-case names, `query` keeps all values of a repeated parameter.
+
+    Attributes:
+        watch: Looks out for a caller that hangs up; a request without a socket has nobody who could.
+    """
 
     method: str
     path: str
@@ -24,6 +39,7 @@ class Request:
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes = b""
     base_url: str = "http://127.0.0.1"
+    watch: Watch = field(default=_unwatched, repr=False, compare=False)
 
     @classmethod
     def parse(
@@ -33,12 +49,13 @@ class Request:
         headers: Mapping[str, str] | None = None,
         body: bytes = b"",
         base_url: str = "http://127.0.0.1",
+        watch: Watch = _unwatched,
     ) -> Request:
         """Build a request from the target of a request line (path and query string)."""
         path, _, query_string = target.partition("?")
         query = parse_qs(query_string, keep_blank_values=True)
         lowered = {name.lower(): value for name, value in (headers or {}).items()}
-        return cls(method, unquote(path), query, lowered, body, base_url)
+        return cls(method, unquote(path), query, lowered, body, base_url, watch)
 
     def param(self, name: str, default: str = "") -> str:
         """Return the last value of a query parameter, as Django does."""
@@ -88,18 +105,20 @@ class Request:
 
 @dataclass(frozen=True)
 class Response:
-    """One HTTP answer: a dict or list goes out as JSON, text as plain text."""
+    """One HTTP answer: a dict or list goes out as JSON, text as plain text or as its `content_type` says."""
 
     status: int = 200
     body: Any = None
     headers: Mapping[str, str] = field(default_factory=dict)
+    content_type: str = "text/plain; charset=utf-8"
+    drop: Drop = ""
 
     def encode(self) -> tuple[str, bytes]:
         """Return the content type and the bytes of the body."""
         if self.body is None:
-            return "text/plain; charset=utf-8", b""
+            return self.content_type, b""
         if isinstance(self.body, str):
-            return "text/plain; charset=utf-8", self.body.encode()
+            return self.content_type, self.body.encode()
         return "application/json", encode_json(self.body)
 
 

@@ -94,15 +94,14 @@ def watch(
 def _open(settings: dict[str, Any]) -> tuple[Engine, Demo, LocalServer]:
     """Open the storage, fill it, make the server; the parser warms up meanwhile."""
     from . import demo as demo_module
-    from .engine import Engine
+    from .queries import QuerySettings
     from .server import build_server
 
     with ThreadPoolExecutor(1) as pool:
         warm = pool.submit(_first_parse)
-        engine = Engine(settings["data"])
         end = settings["end"]
-        demo = demo_module.load(
-            engine,
+        engine, demo = demo_module.open_storage(
+            settings["data"],
             events=settings["events"],
             seed=settings["seed"],
             end=None if end is None else datetime.fromisoformat(end),
@@ -111,12 +110,16 @@ def _open(settings: dict[str, Any]) -> tuple[Engine, Demo, LocalServer]:
     server = build_server(
         engine,
         demo,
+        host=settings["host"],
         port=settings["port"],
         personal_api_key=settings["personal_api_key"],
         project_api_key=settings["project_api_key"],
-        project_id=settings["project_id"],
+        owner_key=settings["owner_key"],
+        scopes=settings["scopes"],
+        timezone=settings["timezone"],
         limits=settings["limits"],
         faults=settings["faults"],
+        settings=QuerySettings(blocking_seconds=settings["query_seconds"]),
     )
     return engine, demo, server
 

@@ -440,7 +440,7 @@ def test_a_condition_of_a_flag_looks_at_given_properties_first_and_at_stored_one
 def test_a_flag_that_is_off_unknown_or_undecided_is_an_error_and_not_false(writer: PostHogClient) -> None:
     path = f"/api/projects/{writer.project_id}/feature_flags/"
     off = writer.request(path, "POST", json={"key": name(), "active": False})["key"]
-    undecided = make_flag(writer, properties=[{"key": "id", "value": 1, "type": "cohort"}])
+    undecided = make_flag(writer, properties=[{"key": "id", "value": 999999, "type": "cohort"}])
 
     for key in (off, "nope"):
         with pytest.raises(ObjectNotFoundError, match=key):

@@ -301,9 +301,11 @@ def test_a_fourth_query_is_tried_again_until_there_is_room(connect: Connect) -> 
     path = "/api/projects/1/query/"
     running = ["first", "second", "third"]
     query = {"kind": "HogQLQuery", "query": ENDLESS}
-    for query_id in running:
-        observer.request(path, "POST", json={"query": query, "refresh": "force_async", "client_query_id": query_id})
-    until(lambda: all(is_running(observer, query_id) for query_id in running))
+    body = {"query": query, "refresh": "force_blocking"}
+
+    def ask(query_id: str) -> None:
+        with pytest.raises(QueryError, match="cancelled"):
+            observer.request(path, "POST", json={**body, "client_query_id": query_id})
 
     def make_room() -> None:
         for query_id in running:
@@ -311,7 +313,12 @@ def test_a_fourth_query_is_tried_again_until_there_is_room(connect: Connect) -> 
         until(lambda: not any(is_running(observer, query_id) for query_id in running))
 
     clock = Acting(make_room)
-    assert connect("gate", clock=clock).query("SELECT 1 AS one", fresh=True) == [{"one": 1}]
+    with ThreadPoolExecutor(3) as threads:
+        asked = [threads.submit(ask, query_id) for query_id in running]
+        until(lambda: all(is_running(observer, query_id) for query_id in running))
+        assert connect("gate", clock=clock).query("SELECT 1 AS one", fresh=True) == [{"one": 1}]
+        for future in asked:
+            future.result(HANG)
     assert len(clock.sleeps) == 1
     assert 1.0 <= clock.sleeps[0] <= 2.0
 

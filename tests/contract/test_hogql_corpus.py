@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import re
 import subprocess
 import sys
 import tempfile
@@ -17,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from posthog_driver.local import functions
+from posthog_driver.local import functions, macros
 from posthog_driver.local.hogql import translate
 from posthog_driver.local.schema import Catalog, Cohort, PropertyDefinition
 
@@ -315,21 +314,85 @@ def test_values_become_the_constants_they_are(worker: Worker) -> None:
     assert worker.rows(query, values={"names": ["signed_up"]}) == [["signed_up"]]
 
 
-def test_every_name_on_the_allow_list_is_known_to_the_engine(worker: Worker) -> None:
-    known = {name for (name,) in worker.sql("SELECT lower(name) FROM system.functions")[0][0]}
-    # Names that the engine's parser reads itself.
-    known |= {"untuple", "dateadd", "datesub", "timestampadd", "timestampsub", "countdistinct", "nullable"}
-    suffixes = re.compile(r"(If|Array|Map|State|Merge|ForEach|OrDefault|OrNull|ArgMin|ArgMax)$")
+# ------------------------------------------------------------------------------------------------- functions
 
-    def is_known(name: str) -> bool:
-        return name.lower() in known or (bool(suffixes.search(name)) and is_known(suffixes.sub("", name)))
 
-    names = {
-        name
-        for function in functions.FUNCTIONS.values()
-        for name in (re.findall(r"(\w+)\(", function.sql) if "{" in function.sql else [function.sql])
-    }
-    assert {name for name in names if not is_known(name)} == set()
+def _calls() -> dict[str, str]:
+    """A query for each function, from the file beside this one, and for each -Merge from its -State."""
+    calls: dict[str, str] = {}
+    call = ""
+    for line in Path(__file__).with_name("hogql_functions.txt").read_text(encoding="utf-8").splitlines():
+        if line.startswith("f"):
+            call = line[1:]
+        elif line.startswith(" "):
+            calls.update((name, f"select {name}{call} from numbers(3)") for name in line.split())
+    return {**calls, **dict(_merges())}
+
+
+STATES = {
+    "argMax": "argMaxState(number, number)",
+    "argMin": "argMinState(number, number)",
+    "avgMap": "arrayReduce('avgMapState', [map('a', 1)])",
+    "quantiles": "quantilesState(0.5)(number)",
+    "sumForEach": "sumForEachState([number])",
+    "sumMap": "arrayReduce('sumMapState', [map('a', 1)])",
+    "uniqMap": "arrayReduce('uniqMapState', [map('a', 1)])",
+}
+
+
+def _merges() -> Iterator[tuple[str, str]]:
+    for name in functions.FUNCTIONS:
+        if "Merge" in name and name not in ALWAYS_FAILING:
+            base, _, suffix = name.partition("Merge")
+            state = STATES.get(base, f"{base}State{suffix if suffix == 'OrNull' else ''}(number)")
+            params = "(0.5)" if base == "quantiles" else ""
+            arguments = "s, 1" if name.endswith("If") else "s"
+            yield name, f"select {name}{params}({arguments}) from (select {state} as s from numbers(3))"
+
+
+ALWAYS_FAILING = {
+    "ifNotFinite": "select ifNotFinite(1)",
+    "avgMapState": "select avgMapState(map('a', 1), 1)",
+    "uniqUpToMerge": "select uniqUpToMerge(1)(1)",
+    **{
+        f"median{kind}{suffix}": f"select median{kind}{suffix}(number{more}) from numbers(3)"
+        for kind in ("Deterministic", "ExactWeighted", "TDigestWeighted", "TimingWeighted")
+        for suffix, more in (("", ""), ("If", ", 1"))
+    },
+}
+"""PostHog's table gives these a number of arguments that ClickHouse refuses, or no way to make one: there as here."""
+
+
+def test_every_function_runs_on_the_engine(worker: Worker) -> None:
+    calls = _calls()
+    assert set(calls) | set(ALWAYS_FAILING) == set(functions.FUNCTIONS)
+    answers = worker.sql(*(translate(query, CATALOG).sql for query in calls.values()))
+    failing = {query: found for query, found in zip(calls.values(), answers, strict=True) if isinstance(found, str)}
+    assert failing == {}
+
+
+def test_a_function_that_never_works_is_refused_by_the_engine(worker: Worker) -> None:
+    answers = worker.sql(*(translate(query, CATALOG).sql for query in ALWAYS_FAILING.values()))
+    kinds = {found.split()[0] for found in answers}
+    assert kinds <= {"NUMBER_OF_ARGUMENTS_DOESNT_MATCH", "ILLEGAL_TYPE_OF_ARGUMENT"}
+
+
+def _listed() -> list[str]:
+    """The functions that PostHog's documentation for agents lists, from the file beside this one."""
+    text = Path(__file__).with_name("posthog_functions.txt").read_text(encoding="utf-8")
+    return [name for line in text.splitlines() if not line.startswith("#") for name in line.split()]
+
+
+def _is_accepted(name: str) -> bool:
+    others = {*functions.COMPARISONS, *macros.MACROS, "and", "or", "not", "matchesAction"}
+    return functions.find(name) is not None or name in others
+
+
+def test_every_function_of_posthogs_list_is_accepted_or_refused_by_name() -> None:
+    listed = _listed()
+    refused = {name for name in listed if not _is_accepted(name)}
+    assert refused <= functions.NOT_HERE | functions.WITHIN_GROUP
+    assert len(refused) < len(listed) / 20
 
 
 @pytest.mark.parametrize("sql", ["SELECT * FROM file('/etc/hostname')", "INSERT INTO FUNCTION file('/tmp/x') SELECT 1"])

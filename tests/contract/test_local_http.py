@@ -142,10 +142,10 @@ def test_an_error_of_the_engine_leaves_the_next_answer_clean(http: Http) -> None
 
 def test_an_unknown_key_and_an_unknown_kind_are_refused(http: Http) -> None:
     unknown_key = http.query("SELECT 1", limit=5)
-    unknown_kind = http.send("POST", "query/", json={"query": {"kind": "TrendsQuery", "series": []}})
+    unknown_kind = http.send("POST", "query/", json={"query": {"kind": "HogQuery", "code": "return 1"}})
 
     assert (unknown_key.status_code, unknown_key.json()["code"]) == (400, "parse_error")
-    assert "does not have query kind TrendsQuery" in unknown_kind.json()["detail"]
+    assert "does not have query kind HogQuery" in unknown_kind.json()["detail"]
 
 
 def test_the_wrong_key_is_a_401_and_the_wrong_project_a_404(http: Http) -> None:
@@ -339,7 +339,8 @@ def test_the_demo_has_entities_of_every_kind(http: Http, kind: str) -> None:
     page = http.get(f"{kind}/", limit=1)
 
     assert page["count"] > 0
-    assert http.get(f"{kind}/{page['results'][0]['id']}/") == page["results"][0]
+    # A dashboard of a list is without its tiles.
+    assert page["results"][0].items() <= http.get(f"{kind}/{page['results'][0]['id']}/").items()
 
 
 @pytest.mark.parametrize("kind", ["actions", "surveys"])

@@ -15,7 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from posthog_driver.local.hogql import HogQLError, translate
-from posthog_driver.local.schema import Catalog, hogql_name, property_sql, quote_literal
+from posthog_driver.local.schema import Catalog, hogql_name, quote_literal
+from posthog_driver.local.storage import property_sql
 
 WORKER = Path(__file__).parents[1] / "contract" / "test_hogql_corpus.py"
 CATALOG = Catalog()

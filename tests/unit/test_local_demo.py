@@ -17,12 +17,16 @@ import pytest
 
 from posthog_driver.local.demo import FUNNEL, Demo, load
 from posthog_driver.local.engine import Engine
-from posthog_driver.local.schema import EVENT_INSERT_COLUMNS, MATERIALIZED_EVENT_PROPERTIES, property_sql
+from posthog_driver.local.storage import EVENT_INSERT_COLUMNS, MATERIALIZED_EVENT_PROPERTIES, property_sql
 
 Answers = list[list[list[Any]]]
 END = datetime(2026, 11, 1, tzinfo=timezone.utc)
 PLAN: dict[str, Any] = {"events": 20_000, "seed": 7, "end": END}
 CHECKSUM = f"SELECT sum(cityHash64({', '.join(EVENT_INSERT_COLUMNS)})) FROM posthog.events"
+CHECKSUMS = [
+    CHECKSUM,
+    *(f"SELECT sum(cityHash64(*)) FROM posthog.{table}" for table in ("persons", "person_distinct_ids", "groups")),
+]
 
 
 def _ask(path: Path, queries: list[str], plan: dict[str, Any]) -> tuple[Demo, Answers]:
@@ -101,21 +105,24 @@ def test_the_number_of_events_is_exact(ask: Ask, tmp_path: Path, events: int) ->
     assert bad == 0
 
 
-@pytest.mark.parametrize(("setting", "value"), [("_SLICE_EVENTS", 300), ("_EVENTS_PER_PERSON", 1_000_000)])
-def test_slices_and_a_wrong_guess_of_persons_change_nothing(
+@pytest.mark.parametrize(("setting", "value"), [("_SLICE_PERSONS", 37), ("_EVENTS_PER_PERSON", 1_000_000)])
+def test_the_size_of_the_slices_changes_nothing(
     ask: Ask, tmp_path: Path, pool: ProcessPoolExecutor, setting: str, value: int
 ) -> None:
-    _, usual = ask(tmp_path / "usual", CHECKSUM, events=4_000)
+    usual, sums = ask(tmp_path / "usual", *CHECKSUMS, events=4_000)
 
-    other = pool.submit(_ask_with, tmp_path / "other", setting, value, {**PLAN, "events": 4_000}).result(120)
+    other, other_sums = pool.submit(_ask_with, tmp_path / "other", setting, value, {**PLAN, "events": 4_000}).result(
+        120
+    )
 
-    assert other == usual
+    assert other_sums == sums
+    assert other.truth == usual.truth
 
 
-def _ask_with(path: Path, setting: str, value: int, plan: dict[str, Any]) -> Answers:
+def _ask_with(path: Path, setting: str, value: int, plan: dict[str, Any]) -> tuple[Demo, Answers]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(f"posthog_driver.local.demo.{setting}", value)
-        return _ask(path, [CHECKSUM], plan)[1]
+        return _ask(path, CHECKSUMS, plan)
 
 
 # ------------------------------------------------------------------------------------------ what the rows look like
@@ -228,6 +235,43 @@ def test_the_truth_counts_events_persons_and_sessions(ask: Ask, directory: Path)
 
     assert demo.truth["event_counts"] == dict(events)
     assert totals == [[demo.truth[name] for name in ("events", "persons", "sessions")]]
+
+
+def test_the_truth_counts_the_events_of_each_day(ask: Ask, directory: Path) -> None:
+    demo, (days,) = ask(
+        directory,
+        "SELECT event, toDate(timestamp) - toDate('2026-08-03') AS day, count() FROM posthog.events "
+        "GROUP BY event, day",
+    )
+
+    truth = demo.truth["days"]
+    counted = [
+        [event, day, count]
+        for event, counts in truth["event_counts"].items()
+        for day, count in enumerate(counts)
+        if count
+    ]
+    assert truth["first"] == "2026-08-03"
+    assert counted == sorted(days)
+    assert {len(counts) for counts in truth["event_counts"].values()} == {90}
+
+
+def test_the_truth_of_weekly_retention_is_what_the_events_say(ask: Ask, directory: Path) -> None:
+    demo, (weeks,) = ask(
+        directory,
+        "SELECT DISTINCT person_id, toStartOfWeek(timestamp, 0) FROM posthog.events WHERE event = 'file_uploaded'",
+    )
+
+    truth = demo.truth["weekly_retention"]
+    persons: dict[str, set[str]] = {}
+    for person, week in weeks:
+        persons.setdefault(week, set()).add(person)
+    assert truth["event"] == "file_uploaded"
+    assert (truth["weeks"][0], truth["weeks"][-1]) == ("2026-08-02", "2026-10-25")
+    assert truth["returned"] == [
+        [len(persons[first] & persons[later]) for later in truth["weeks"][number:]]
+        for number, first in enumerate(truth["weeks"])
+    ]
 
 
 def test_the_truth_of_the_funnel_is_what_the_events_say(ask: Ask, directory: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -144,6 +145,19 @@ def test_after_a_failing_query_the_next_answer_is_clean(
 
     assert (error.code, error.name) == (code, name)
     assert ask(engine, "SELECT 1") == [[1]]
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT count(), sum(n) FROM (SELECT toString(number) AS s, count() AS n FROM numbers(10000000) GROUP BY s)",
+        "SELECT s, 0 FROM (SELECT toString(number) AS s FROM numbers(10000000)) ORDER BY s LIMIT 1 OFFSET 9999999",
+    ],
+)
+def test_grouping_and_sorting_go_on_in_files_when_memory_is_short(engine: Any, sql: str) -> None:
+    ((first, second),) = ask(engine, sql, max_memory_bytes=500_000_000)
+
+    assert (first, second) in ((10_000_000, 10_000_000), ("9999999", 0))
 
 
 def test_an_error_says_what_was_wrong_and_nothing_of_our_own_settings(engine: Any) -> None:
@@ -388,3 +402,37 @@ def test_closing_says_when_something_does_not_stop() -> None:
         assert not engine.close(timeout=0)
 
         statement.result(60)
+
+
+def test_what_was_inserted_survives_the_killing_of_the_process(engines: Engines, tmp_path: Path) -> None:
+    code = (
+        "import os, signal, sys; from posthog_driver.local.engine import Engine\n"
+        "engine = Engine(sys.argv[1])\n"
+        "row = {'event': 'e', 'timestamp': '2026-03-01T12:00:00Z', 'distinct_id': 'd'}\n"
+        "for number in range(20): engine.insert_events([{**row, 'uuid': f'00000000-0000-4000-8000-{number:012}'}])\n"
+        "os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+
+    child = subprocess.run([sys.executable, "-c", code, tmp_path], check=False)
+
+    engine = engines.Engine(tmp_path)
+    assert child.returncode == -signal.SIGKILL
+    assert ask(engine, "SELECT count(), uniqExact(uuid), uniqExact(`$session_id`) FROM posthog.events") == [[20, 20, 1]]
+    engine.close()
+
+
+# ------------------------------------------------------------------------------------------------ several databases
+
+
+def test_databases_are_made_apart_and_removed(engine: Any) -> None:
+    engine.create_database("other")
+    engine.create_database("other")
+    engine.insert("events", [event()], database="other")
+
+    assert ask(engine, "SELECT (SELECT count() FROM posthog.events), (SELECT count() FROM other.events)") == [[0, 1]]
+    assert {"posthog", "other"} <= set(engine.databases())
+
+    engine.drop_database("other")
+    engine.drop_database("other")
+    assert "other" not in engine.databases()
+    assert refusal(engine, "SELECT count() FROM other.events").code == 81

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from posthog_driver.local.entities import KINDS, Entity, EntityStore, insight_type
+from posthog_driver.local.entities import KINDS, Entity, EntityStore, PropertyKey, insight_type
 from posthog_driver.local.errors import ApiError
+from posthog_driver.local.kinds import flag_status
 from posthog_driver.local.wire import Request
 
 
@@ -68,7 +70,15 @@ def test_the_defaults_of_one_entity_are_not_shared_with_the_next(store: EntitySt
         ("feature_flags", {"name": "x"}, (400, "required", "key")),
         ("annotations", {}, (400, "required", "content")),
         ("cohorts", {"name": "x", "filters": {"properties": {"type": "XOR", "values": []}}},
-         (400, "invalid_input", None)),
+         (400, "invalid_input", "filters")),
+        ("cohorts", {"name": "x", "filters": {"properties": [{"type": "cohort", "key": "id", "value": 9}]}},
+         (400, "invalid_input", "filters")),
+        ("insights", {"order": "first"}, (400, "invalid_input", "order")),
+        ("surveys", {"name": "x", "type": "smoke"}, (400, "invalid_choice", "type")),
+        ("experiments", {"name": "x", "feature_flag_key": "y", "start_date": "soon"},
+         (400, "invalid_input", "start_date")),
+        ("annotations", {"content": "x", "dashboard_item": 9}, (400, "does_not_exist", "dashboard_item")),
+        ("feature_flags", {"key": "x", "filters": {"groups": 3}}, (400, "invalid_input", "filters")),
     ],
 )  # fmt: skip
 def test_a_wrong_field_is_refused_by_name(
@@ -153,7 +163,7 @@ def test_flags_are_filtered_by_type_and_state(store: EntityStore) -> None:
     store.create("feature_flags", {"key": "plain", "name": "plain"})
     store.create("feature_flags", {"key": "off", "name": "off", "active": False})
     store.create("feature_flags", {"key": "multi", "name": "multi", "filters": {"multivariate": {"variants": []}}})
-    store.create("feature_flags", {"key": "test", "name": "test", "experiment_set": [1]})
+    store.create("feature_flags", {"key": "test", "name": "test"}, more={"experiment_set": [1]})
 
     assert names(store.find("feature_flags", asked("active=false"))) == ["off"]
     assert names(store.find("feature_flags", asked("type=boolean"))) == ["plain", "off"]
@@ -215,7 +225,7 @@ def test_the_catalog_follows_the_entities(store: EntityStore) -> None:
     assert (after.group_types, after.event_names) == (("company",), ("paid",))
     assert [(cohort.name, cohort.condition) for cohort in after.cohorts] == [
         ("Static", None),
-        ("Payers", "toString(properties.plan) IN ('pro')"),
+        ("Payers", "toString(properties.plan) = 'pro'"),
     ]
 
 
@@ -244,6 +254,125 @@ def test_entities_survive_in_their_file_and_win_over_the_seeds(tmp_path: Path) -
     assert again.catalog().group_types == ("company",)
     assert sorted(json.loads(path.read_text())) == sorted([*KINDS, "group_types"])
     assert [file.name for file in tmp_path.iterdir()] == ["entities.json"]
+
+
+def test_a_change_adds_a_line_and_opening_makes_them_one_again(tmp_path: Path) -> None:
+    path = tmp_path / "entities.json"
+    first = EntityStore({}, path)
+    survey = first.create("surveys", {"name": "NPS", "type": "api"})
+    first.create("surveys", {"name": "Other", "type": "api"})
+    size = path.stat().st_size
+    first.update("surveys", survey["id"], {"archived": True})
+    first.delete("surveys", survey["id"])
+    first.learn(["paid", "seen"], {("event", "price", None): "Numeric"})
+    lines = path.read_text().split("\n")
+    assert len(lines) == 8
+    assert path.stat().st_size < size + 3000
+
+    again = EntityStore({}, path)
+
+    assert names(again.all("surveys")) == ["Other"]
+    assert names(again.all("event_definitions")) == ["paid", "seen"]
+    assert "\n" not in path.read_text()
+    again.learn(["paid"], {("event", "price", None): "String"})
+    assert "\n" not in path.read_text()
+
+
+def test_a_line_that_a_crash_cut_short_is_left_out(tmp_path: Path) -> None:
+    path = tmp_path / "entities.json"
+    EntityStore({}, path).create("actions", {"name": "Whole"})
+    with path.open("a") as file:
+        file.write('\n["actions", "2", {"id": 2, "na')
+
+    again = EntityStore({}, path)
+
+    assert names(again.all("actions")) == ["Whole"]
+    assert again.create("actions", {"name": "Next"})["id"] == 2
+    assert names(EntityStore({}, path).all("actions")) == ["Whole", "Next"]
+
+
+def test_what_was_removed_is_learnt_again(store: EntityStore) -> None:
+    news: dict[PropertyKey, str | None] = {("event", "price", None): "Numeric"}
+    store.learn(["paid"], news)
+    for kind in ("event_definitions", "property_definitions"):
+        store.delete(kind, store.all(kind)[0]["id"])
+    assert store.all("event_definitions") + store.all("property_definitions") == []
+
+    store.learn(["paid"], news)
+    assert names(store.all("event_definitions") + store.all("property_definitions")) == ["paid", "price"]
+
+
+def test_an_event_that_was_not_seen_for_long_is_seen_again(store: EntityStore) -> None:
+    store.learn(["paid"], {})
+    id = store.all("event_definitions")[0]["id"]
+    store.note("event_definitions", id, last_seen_at="2020-01-01T00:00:00Z")
+    assert store.find("event_definitions", asked("exclude_stale=true")) == []
+
+    store.learn(["paid"], {})
+
+    assert store.get("event_definitions", id)["last_seen_at"] > "2026"
+    assert names(store.find("event_definitions", asked("exclude_stale=true"))) == ["paid"]
+
+
+@pytest.mark.parametrize(
+    ("change", "status"),
+    [
+        ({"deleted": True}, "DELETED"),
+        ({"active": False}, "INACTIVE"),
+        ({}, "STALE"),
+        ({"created_at": "2026-11-01T00:00:00Z"}, "ACTIVE"),
+        ({"filters": {"groups": [{"rollout_percentage": 50}]}}, "ACTIVE"),
+        ({"filters": {"groups": [{"properties": [{"key": "a"}]}]}}, "ACTIVE"),
+        (
+            {"filters": {"groups": [{}], "multivariate": {"variants": [{"key": "a", "rollout_percentage": 100}]}}},
+            "STALE",
+        ),
+        (
+            {"filters": {"groups": [{}], "multivariate": {"variants": [{"key": "a", "rollout_percentage": 50}]}}},
+            "ACTIVE",
+        ),
+        (
+            {
+                "filters": {
+                    "groups": [{"variant": "a"}],
+                    "multivariate": {"variants": [{"key": "a", "rollout_percentage": 50}]},
+                }
+            },
+            "STALE",
+        ),
+    ],
+)
+def test_a_flag_that_gives_everybody_the_same_for_a_month_is_stale(change: dict[str, Any], status: str) -> None:
+    everybody = {"groups": [{"properties": [], "rollout_percentage": 100}]}
+    flag = {"active": True, "created_at": "2026-09-01T00:00:00Z", "filters": everybody, **change}
+
+    assert flag_status(flag, datetime(2026, 11, 10, tzinfo=timezone.utc))[0] == status
+
+
+def test_a_name_of_a_group_type_that_is_not_there_cannot_be_set(store: EntityStore) -> None:
+    store.group_index("company")
+    store.name_group_types([{"group_type_index": 0, "name_plural": "companies"}])
+
+    assert store.group_types()[0]["name_plural"] == "companies"
+    with pytest.raises(ApiError) as caught:
+        store.name_group_types([{"group_type_index": 1, "name_plural": "x"}])
+    assert caught.value.status == 404
+
+
+def test_cohorts_may_not_need_each_other(store: EntityStore) -> None:
+    def of(id: int) -> dict[str, Any]:
+        return {"properties": {"type": "AND", "values": [{"type": "cohort", "key": "id", "value": id}]}}
+
+    for name in ("a", "b"):
+        store.create("cohorts", {"name": name})
+    store.create("cohorts", {"name": "c", "filters": of(1)})
+    store.update("cohorts", "2", {"filters": of(3)})
+
+    for id, needed in (("1", 1), ("1", 2), ("1", 3)):
+        with pytest.raises(ApiError) as caught:
+            store.update("cohorts", id, {"filters": of(needed)})
+        assert caught.value.attr == "filters"
+    assert store.update("cohorts", "2", {"filters": of(1)})["filters"] == of(1)
 
 
 def test_seeds_are_copied() -> None:

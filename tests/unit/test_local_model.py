@@ -6,13 +6,16 @@ from typing import Any
 
 import pytest
 
-from posthog_driver.local import errors
+from posthog_driver.local import errors, questions
 from posthog_driver.local.errors import ApiError
 from posthog_driver.local.limits import CLOUD, Gate, Limits, Throttle, choose
 from posthog_driver.local.model import QueryRequest
+from posthog_driver.local.model_checks import compiled, fields_of
+from posthog_driver.local.model_kinds import ELSEWHERE, MODELS, REQUESTS
 from posthog_driver.local.wire import Request, Response, parse_json
 
 SQL = {"kind": "HogQLQuery", "query": "SELECT 1"}
+TREND = {"kind": "TrendsQuery", "series": [{"kind": "EventsNode", "event": "$pageview"}]}
 
 
 def refusal(body: Any) -> ApiError:
@@ -38,8 +41,24 @@ def refusal(body: Any) -> ApiError:
         ({"query": {**SQL, "filters": {"dateRange": {"from": 1}}}}, "query.HogQLQuery.filters.dateRange.from",
          "type=extra_forbidden"),
         ({"query": {**SQL, "filters": {"properties": {}}}}, "query.HogQLQuery.filters.properties", "type=list_type"),
+        ({"query": {**SQL, "filters": {"properties": [1]}}}, "query.HogQLQuery.filters.properties.0",
+         "instance of EventPropertyFilter [type=model_type"),
+        ({"query": {**SQL, "kind": "SqlQuery"}}, "query", "Input tag 'SqlQuery' found using 'kind' does not match"),
+        ({"query": {**TREND, "series": [{"event": "x"}]}}, "query.TrendsQuery.series.0", "type=union_tag_not_found"),
+        ({"query": {**TREND, "series": {}}}, "query.TrendsQuery.series", "type=list_type"),
+        ({"query": {**TREND, "interval": "year"}}, "query.TrendsQuery.interval", "'week' or 'month' [type=enum"),
+        ({"query": {**TREND, "properties": [{"type": "pet", "key": "x"}]}}, "query.TrendsQuery.properties.0",
+         "Input tag 'pet' found using 'type' does not match any of the expected tags: 'event', "),
+        ({"query": {**TREND, "breakdownFilter": {"breakdown": {}}}}, "query.TrendsQuery.breakdownFilter.breakdown.str",
+         "type=string_type"),
+        ({"query": {"kind": "ActorsQuery", "limit": 1.5}}, "query.ActorsQuery.limit", "type=int_from_float"),
+        ({"query": {"kind": "ActorsQuery", "limit": 10**30}}, "query.ActorsQuery.limit", "type=less_than_equal"),
+        ({"query": {"kind": "ActorsQuery", "offset": -(10**30)}}, "query.ActorsQuery.offset", "type=greater_than_"),
+        ({"query": {"kind": "ActorsQuery", "source": 5}}, "query.ActorsQuery.source", "InsightActorsQuery [type=model"),
+        ({"query": SQL, "refresh": True}, "refresh", "'lazy_async' [type=enum, input_value=True"),
         ({"query": {**SQL, "variables": {"1": {"value": 1}}}}, "query.HogQLQuery.variables.1.code_name",
          "type=missing"),
+        ({"query": {**SQL, "variables": []}}, "query.HogQLQuery.variables", "type=dict_type"),
         ({"query": SQL, "typo": 1}, "typo", "type=extra_forbidden, input_value=1, input_type=int]"),
         ({"query": SQL, "refresh": "yes"}, "refresh", "'force_cache' or 'lazy_async' [type=enum"),
         ({"query": SQL, "async": "yes"}, "async", "type=bool_type"),
@@ -58,6 +77,16 @@ def test_a_body_that_does_not_fit_the_model_is_a_parse_error(body: Any, place: s
     assert reason in error.detail
 
 
+def test_every_declared_type_is_known() -> None:
+    declared = {(model, name, field.type) for model in MODELS for name, field in fields_of(model).items()}
+
+    assert len(declared) > 500
+    with pytest.raises(KeyError, match="no type or model Nothing"):
+        compiled("Nothing")
+    for _, _, type_ in sorted(declared):
+        list(compiled(type_)((), None))
+
+
 def test_every_problem_of_a_body_is_reported_at_once() -> None:
     detail = refusal({"query": {**SQL, "a": 1}, "b": "x" * 200}).detail
 
@@ -68,12 +97,16 @@ def test_every_problem_of_a_body_is_reported_at_once() -> None:
 @pytest.mark.parametrize(
     ("body", "words"),
     [
-        ({"query": {"kind": "TrendsQuery", "series": []}}, "does not have query kind TrendsQuery"),
+        ({"query": {"kind": "VectorSearchQuery", "embedding": []}}, "does not have query kind VectorSearchQuery"),
         ({"query": {"kind": "HogQLMetadata", "query": "x", "language": "hog"}}, "language hog"),
         ({"query": {**SQL, "explain": True}}, "explain of HogQLQuery"),
         ({"query": {**SQL, "connectionId": "x"}}, "connectionId"),
+        ({"query": {**TREND, "response": {}}}, "response of TrendsQuery"),
         ({"query": SQL, "limit_context": "posthog_ai"}, "limit_context"),
-        ({"query": SQL, "filters_override": {"breakdown_filter": {"breakdown": "x"}}}, "breakdown_filter"),
+        ({"query": {**SQL, "modifiers": {"convertToProjectTimezone": False}}}, "convertToProjectTimezone"),
+        ({"query": {"kind": "TrendsQuery", "series": [{"kind": "DataWarehouseNode"}]}}, "DataWarehouseNode"),
+        ({"query": {"kind": "DataTableNode", "source": {"kind": "EventsNode"}}}, "EventsNode as a query"),
+        ({"query": {"kind": "ActorsQuery", "source": {**SQL, "connectionId": "x"}}}, "connectionId of HogQLQuery"),
     ],
 )
 def test_what_only_the_embedded_server_lacks_is_refused_by_name(body: Any, words: str) -> None:
@@ -87,10 +120,8 @@ def test_what_only_the_embedded_server_lacks_is_refused_by_name(body: Any, words
     ("refresh", "mode"),
     [
         ({}, "blocking"),
-        ({"refresh": None}, "blocking"),
-        ({"refresh": False}, "blocking"),
         ({"refresh": "force_cache"}, "blocking"),
-        ({"refresh": True}, "force_blocking"),
+        ({"refresh": "force_blocking"}, "force_blocking"),
         ({"refresh": "force_async"}, "force_async"),
         ({"refresh": "blocking", "async": True}, "async"),
     ],
@@ -108,27 +139,96 @@ def test_a_whole_request_is_read() -> None:
     assert (request.kind, request.query_id, request.query["query"]) == ("HogQLQuery", "q", "SELECT 1")
 
 
-def test_overrides_of_a_dashboard_become_part_of_the_query() -> None:
+BROWSER = {"key": "$browser", "value": "Chrome", "operator": "exact", "type": "event"}
+PLAN = {"key": "plan", "value": "free", "operator": "exact", "type": "person"}
+
+
+def overridden(query: dict[str, Any], override: dict[str, Any]) -> dict[str, Any]:
+    return dict(QueryRequest.parse({"query": query, "filters_override": override}).query)
+
+
+def test_variables_of_a_dashboard_replace_those_of_the_query() -> None:
     variable = {"variableId": "1", "code_name": "a"}
-    query = {
-        **SQL,
-        "filters": {"dateRange": {"date_from": "-7d"}, "properties": [1]},
-        "variables": {"1": variable},
-    }
-    override = {"date_to": "-1d", "date_from": None, "properties": [2]}
+    overrides = {"1": {**variable, "value": 5}, "2": variable}
 
-    found = QueryRequest.parse(
-        {
-            "query": query,
-            "filters_override": override,
-            "variables_override": {"1": {**variable, "value": 5}, "2": variable},
-        }
-    ).query
+    found = QueryRequest.parse({"query": {**SQL, "variables": {"1": variable}}, "variables_override": overrides}).query
 
-    assert found["filters"] == {"dateRange": {"date_from": "-7d", "date_to": "-1d"}, "properties": [1, 2]}
     assert (found["variables"]["1"]["value"], list(found["variables"])) == (5, ["1", "2"])
-    bare = QueryRequest.parse({"query": SQL, "filters_override": override}).query
-    assert bare["filters"] == {"dateRange": {"date_to": "-1d"}, "properties": [2]}
+
+
+def test_a_dashboards_range_replaces_both_ends_and_its_properties_come_on_top() -> None:
+    override = {"date_to": "-1d", "date_from": None, "properties": [PLAN]}
+    own = {"dateRange": {"date_from": "-7d"}, "properties": [BROWSER]}
+    dates = {"date_from": None, "date_to": "-1d"}
+
+    assert overridden({**SQL, "filters": own}, override)["filters"] == {
+        "dateRange": dates,
+        "properties": [BROWSER, PLAN],
+    }
+    assert overridden(SQL, override)["filters"] == {"dateRange": dates, "properties": [PLAN]}
+    trend = overridden({**TREND, **own}, override)
+    assert (trend["dateRange"], trend["properties"]) == (dates, [BROWSER, PLAN])
+
+
+def test_a_dashboards_properties_are_joined_by_and_to_a_group_of_the_query() -> None:
+    group = {"type": "OR", "values": [{"type": "AND", "values": [BROWSER]}]}
+
+    found = overridden({**TREND, "properties": group}, {"properties": [PLAN]})["properties"]
+
+    assert found == {"type": "AND", "values": [group, {"type": "AND", "values": [PLAN]}]}
+
+
+def test_a_list_of_events_takes_a_dashboards_range_as_its_ends() -> None:
+    found = overridden({"kind": "EventsQuery", "select": ["*"], "after": "-1h"}, {"date_from": "-7d"})
+
+    assert (found["after"], found["before"]) == ("-7d", None)
+
+
+def test_a_dashboards_breakdown_replaces_that_of_an_insight_and_is_nothing_to_other_kinds() -> None:
+    override = {"breakdown_filter": {"breakdown": "plan", "breakdown_type": "person"}}
+
+    assert overridden(TREND, override)["breakdownFilter"] == override["breakdown_filter"]
+    assert "breakdownFilter" not in overridden({"kind": "TeamTaxonomyQuery"}, override)
+    assert "dateRange" not in overridden({"kind": "TeamTaxonomyQuery"}, {"date_from": "-7d"})
+
+
+def test_a_wrapper_gives_the_query_that_it_shows() -> None:
+    assert QueryRequest.parse({"query": {"kind": "InsightVizNode", "source": TREND, "full": True}}).query == TREND
+    assert QueryRequest.parse({"query": {"kind": "DataVisualizationNode", "source": SQL}}).kind == "HogQLQuery"
+
+
+def nested(levels: int) -> dict[str, Any]:
+    node: dict[str, Any] = {"type": "AND", "values": []}
+    for _ in range(levels):
+        node = {"type": "AND", "values": [node]}
+    return {**TREND, "properties": node}
+
+
+@pytest.mark.parametrize("body", [{"query": nested(1000)}, {"query": {**SQL, "values": {"a": nested(300)}}}])
+def test_a_body_nested_too_deeply_is_refused_before_anything_walks_it(body: dict[str, Any]) -> None:
+    error = refusal(body)
+
+    assert "type=recursion_loop" in error.detail
+    assert len(error.detail) < 500
+
+
+def test_groups_may_be_nested_as_deep_as_people_do() -> None:
+    assert QueryRequest.parse({"query": nested(20)}).kind == "TrendsQuery"
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        {**TREND, "series": [5] * 200_000},
+        {**TREND, "properties": [{}, *[{"key": 1}] * 200_000]},
+        {**TREND, "breakdownFilter": {"breakdown": [{}] * 200_000}},
+        {**SQL, "x" * 5_000_000: 1},
+        {**SQL, "kind": "y" * 5_000_000},
+        {**SQL, "filters": "z" * 5_000_000},
+    ],
+)
+def test_a_huge_body_gives_a_short_refusal(query: dict[str, Any]) -> None:
+    assert len(refusal({"query": query}).detail) < 30_000
 
 
 @pytest.mark.parametrize(
@@ -228,3 +328,10 @@ def test_a_response_is_json_text_or_nothing() -> None:
     assert Response(200, {"a": [1]}).encode() == ("application/json", b'{"a":[1]}')
     assert Response(400, "no").encode() == ("text/plain; charset=utf-8", b"no")
     assert Response(204).encode() == ("text/plain; charset=utf-8", b"")
+
+
+def test_every_kind_that_is_accepted_is_answered() -> None:
+    answered = {*questions.KINDS, "HogQLQuery", "HogQLMetadata", "HogQLAutocomplete", "DatabaseSchemaQuery"}
+
+    assert set(REQUESTS) - {"InsightVizNode", "DataTableNode", "DataVisualizationNode"} == answered
+    assert not set(REQUESTS) & ELSEWHERE

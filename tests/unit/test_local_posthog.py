@@ -188,14 +188,25 @@ def test_a_fork_that_closes_its_copy_does_not_stop_it(local: LocalPostHog, monke
     [
         ({"events": -1}, ValidationError, "events must be between 0 and"),
         ({"limits": "none at all", "events": 0}, ValidationError, "none at all"),
+        ({"data": 5}, ValidationError, "expected str, bytes or os.PathLike object, not int"),
+        ({"data": "a\0b"}, PostHogError, "embedded null byte"),
+        ({"personal_api_key": "a\nb"}, ValidationError, "personal_api_key must be"),
+        ({"scopes": ["moon:read"]}, ValidationError, "Invalid scope: moon:read"),
+        ({"faults": ["moon"]}, ValidationError, "name must be one of"),
+        ({"host": "0.0.0.0"}, ValidationError, "allow_remote=True"),
+        ({"timezone": "Mars/Olympus"}, ValidationError, "timezone must be"),
+        ({"query_seconds": 0}, ValidationError, "query_seconds must be"),
         ({"data": os.path.dirname(__file__)}, PostHogError, "is not empty and holds no embedded PostHog"),
     ],
 )
 def test_what_cannot_work_is_said_by_the_constructor(
-    arguments: dict[str, Any], error: type[Exception], message: str
+    arguments: dict[str, Any], error: type[Exception], message: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     with pytest.raises(error, match=message):
         LocalPostHog(**arguments)
+
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_taken_port_is_said_by_the_constructor() -> None:
@@ -488,6 +499,23 @@ def test_the_command_prints_one_json_line_and_ends_with_its_input(tmp_path: Path
     assert str(tmp_path) in err
 
 
+def test_the_command_listens_where_and_as_it_is_told() -> None:
+    arguments = ("--host", "0.0.0.0", "--allow-remote", "--query-seconds", "0.3", "--timezone", "Asia/Tokyo")
+    with start_command("--events", "0", *arguments, "--exit-with-stdin") as process:
+        assert process.stdout is not None
+        facts = json.loads(process.stdout.readline())
+        url = f"{facts['url']}/api/projects/1/"
+        headers = {"Authorization": f"Bearer {facts['personal_api_key']}", "Host": "posthog.test"}
+        endless = {"kind": "HogQLQuery", "query": "SELECT count() FROM numbers(1000000000000) WHERE sin(number) > 2"}
+        zone = requests.get(url, headers=headers, timeout=60).json()["timezone"]
+        status = requests.post(f"{url}query/", json={"query": endless}, headers=headers, timeout=60).status_code
+        _, err = process.communicate("", timeout=60)
+
+    assert facts["url"].startswith("http://127.0.0.1:")
+    assert (zone, status, process.returncode) == ("Asia/Tokyo", 504, 0)
+    assert "Others can reach it: whoever has the key can read and change everything." in err
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_the_command_stops_on_a_signal_with_exit_code_0(number: signal.Signals) -> None:
     with start_command("--events", "0") as process:
@@ -508,6 +536,15 @@ def test_the_command_says_in_one_line_why_it_cannot_start(capfd: pytest.CaptureF
     captured = capfd.readouterr()
     assert captured.out == ""
     assert captured.err == "posthog-driver local: events must be between 0 and 100,000,000, not -5\n"
+
+
+def test_the_command_lets_others_in_only_when_that_is_said(capfd: pytest.CaptureFixture[str]) -> None:
+    assert command.main(["--host", "0.0.0.0"]) == 1
+
+    captured = capfd.readouterr()
+    assert captured.out == ""
+    assert "say allow_remote=True (--allow-remote) if that is wanted" in captured.err
+    assert captured.err.count("\n") == 1
 
 
 def test_the_command_ends_with_1_when_the_server_cannot_go_on(

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from posthog_driver.capture import plan_batches
 from posthog_driver.exceptions import MissingDependencyError, ValidationError
-from posthog_driver.local.importing import MAX_REFUSALS, Progress, Refusal, import_events, to_event
+from posthog_driver.importing import MAX_REFUSALS, Progress, Refusal, import_events, to_event
 
 ROW = {"event": "paid", "distinct_id": "ada", "timestamp": "2026-01-02T03:04:05Z"}
 

@@ -1,4 +1,4 @@
-"""Imports events from files into an embedded PostHog: NDJSON, CSV (both also gzipped) and Parquet.
+"""Imports events from files into a project: NDJSON, CSV (both also gzipped) and Parquet.
 
 Rows go through the same door as captured events, so that persons, groups and definitions come of them as usual. What
 each column of a row means is said by `to_event`, which knows PostHog's own exports. A row that has no ``uuid`` gets
@@ -22,6 +22,8 @@ from datetime import date, datetime, timezone
 from itertools import islice
 from pathlib import Path
 from typing import IO, Any, Protocol
+
+from posthog_driver.exceptions import MissingDependencyError, ValidationError
 
 __all__ = ["FORMATS", "ImportReport", "Progress", "Refusal", "import_events", "to_event"]
 
@@ -157,8 +159,6 @@ def import_events(
         ValidationError: The file is not there, cannot be read as what it is said to be, or has no column ``event``.
         PostHogError: A request failed for good. What was accepted before it stays; importing the file again goes on.
     """
-    from ..exceptions import ValidationError
-
     kind = format or _format_of(Path(path))
     if kind not in FORMATS:
         raise ValidationError(f"format is one of {', '.join(FORMATS)}, not {kind!r}.")
@@ -220,8 +220,6 @@ def to_event(fields: Mapping[str, Any], row: int) -> dict[str, Any]:
 
 
 def _send(client: Captures, chunk: list[_Row], tally: _Tally) -> None:
-    from ..exceptions import ValidationError
-
     events: list[tuple[int, dict[str, Any]]] = []
     for row in chunk:
         try:
@@ -299,8 +297,6 @@ def _uuid(fields: Mapping[str, Any], row: int) -> str:
 
 
 def _format_of(path: Path) -> str:
-    from ..exceptions import ValidationError
-
     suffixes = [suffix.lower() for suffix in path.suffixes if suffix.lower() != ".gz"]
     if not suffixes or suffixes[-1] not in _SUFFIXES:
         raise ValidationError(
@@ -343,8 +339,6 @@ def _ndjson_rows(source: IO[bytes], raw: IO[bytes]) -> Iterator[_Row]:
 
 
 def _csv_rows(source: IO[bytes], raw: IO[bytes]) -> Iterator[_Row]:
-    from ..exceptions import ValidationError
-
     before = csv.field_size_limit(MAX_FIELD)
     text = io.TextIOWrapper(source, "utf-8-sig", newline="")
     try:
@@ -376,8 +370,6 @@ def _scalar(text: str) -> Any:
 
 @contextmanager
 def _parquet(path: Path) -> Iterator[Any]:
-    from ..exceptions import MissingDependencyError, ValidationError
-
     try:
         import pyarrow
         import pyarrow.parquet
