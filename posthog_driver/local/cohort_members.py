@@ -153,7 +153,7 @@ def _uuid(id: Any) -> str:
 
 
 def _store(project: Project, cohort: Entity, ids: list[str], *, is_deleted: int) -> None:
-    version = int(datetime.now(timezone.utc).timestamp() * 1e6)
-    own = {"cohort_id": cohort["id"], "version": version, "is_deleted": is_deleted}
-    project.ingestion.identities.insert("cohort_people", [{**own, "person_id": id} for id in ids])
+    identities = project.ingestion.identities
+    own = {"cohort_id": cohort["id"], "version": identities.next_version(), "is_deleted": is_deleted}
+    identities.insert("cohort_people", [{**own, "person_id": id} for id in ids])
     project.queries.data_changed()

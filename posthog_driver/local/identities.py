@@ -7,10 +7,12 @@ of an event is the person that its distinct_id leads to.
 
 from __future__ import annotations
 
+import threading
+import time
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timedelta
 from typing import Any, Protocol
 
 from .capture_body import Event, parse_timestamp
@@ -81,11 +83,15 @@ class Identities:
     Args:
         engine: Stores them.
         database: The project's database in the engine.
+        clock: Seconds since 1970.
     """
 
-    def __init__(self, engine: Stores, database: str) -> None:
+    def __init__(self, engine: Stores, database: str, clock: Callable[[], float] = time.time) -> None:
         self._engine = engine
         self._database = database
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._version: int | None = None
         self._is_light = False
 
     def rows(self, sql: str) -> list[list[Any]]:
@@ -133,6 +139,19 @@ class Identities:
             found.setdefault(person_id, []).append(distinct_id)
         return found
 
+    def next_version(self) -> int:
+        """Return a version above all that names and members of cohorts have: the last word counts.
+
+        It is the time in microseconds, unless the clock was set back.
+        """
+        with self._lock:
+            if self._version is None:
+                tables = ("person_distinct_ids", "cohort_people")
+                stored = (self.rows(f"SELECT max(version) FROM {self._database}.{table}") for table in tables)
+                self._version = max(int(rows[0][0]) if rows else 0 for rows in stored)
+            self._version = max(self._version + 1, int(self._clock() * 1e6))
+            return self._version
+
     def load(self, distinct_ids: Iterable[str]) -> dict[str, Person]:
         """Return the persons that distinct_ids lead to, by distinct_id."""
         links = self.links(distinct_ids)
@@ -141,7 +160,7 @@ class Identities:
 
     def keep(self, persons: Iterable[Person], links: Mapping[str, str], gone: Iterable[Person] = ()) -> None:
         """Store persons, what leads to them, and the end of others, in this order."""
-        version = int(datetime.now(timezone.utc).timestamp() * 1e6)  # the last word counts
+        version = self.next_version() if links else 0
         named = [{"distinct_id": name, "person_id": id, "version": version} for name, id in links.items()]
         self.insert("persons", [person.row() for person in persons])
         self.insert("person_distinct_ids", named)
@@ -149,7 +168,7 @@ class Identities:
 
     def forget(self, persons: Sequence[Person], names: Iterable[str]) -> None:
         """Remove persons and their names; their events stay."""
-        version = int(datetime.now(timezone.utc).timestamp() * 1e6)
+        version = self.next_version()
         rows = [{"distinct_id": name, "person_id": _NO_ONE, "version": version, "is_deleted": 1} for name in names]
         self.insert("person_distinct_ids", rows)
         for person in persons:

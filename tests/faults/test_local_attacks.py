@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import socket
 import stat
 from collections.abc import Iterator
+from datetime import datetime, timezone
+from multiprocessing.managers import BaseManager
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
@@ -15,6 +18,12 @@ import requests
 
 from posthog_driver.exceptions import PostHogError
 from posthog_driver.local import LocalPostHog
+from posthog_driver.local.capture_body import parse_events
+from posthog_driver.local.engine import Engine
+from posthog_driver.local.entities import EntityStore
+from posthog_driver.local.identities import Identities
+from posthog_driver.local.ingest import Ingestion
+from posthog_driver.local.schema import DATABASE
 
 SYSTEM = "(SELECT count() FROM system.insights)"
 HANG = 60.0
@@ -207,3 +216,38 @@ def test_a_directory_is_opened_again_when_its_file_is_put_back(kept: Path) -> No
 
     with LocalPostHog(kept, events=50) as again:
         assert len(ask(again, "GET", "/api/projects/").json()["results"]) == 2
+
+
+# ---------------------------------------------------------------------------------------------- a clock that is set
+
+
+class Engines(BaseManager):
+    """Keeps an engine in a process of its own, as it wants to have it."""
+
+
+Engines.register("Engine", Engine)
+
+
+def test_names_and_members_follow_the_last_word_though_the_clock_goes_back() -> None:
+    clock = iter((4e9, 3e9, 2e9, 1e9))
+    with Engines(ctx=multiprocessing.get_context("spawn")) as manager:
+        engine = manager.Engine()  # type: ignore[attr-defined]
+
+        def store(event: str, distinct_id: str, **properties: Any) -> Identities:
+            ingestion = Ingestion(engine, EntityStore({}), DATABASE)
+            ingestion.identities = Identities(engine, DATABASE, clock=lambda: next(clock))  # as after a restart
+            sent = [{"event": event, "distinct_id": distinct_id, "properties": properties}]
+            ingestion.store(parse_events(sent, datetime.now(timezone.utc)))
+            return ingestion.identities
+
+        store("visit", "visitor")
+        store("visit", "ada")
+        identities = store("$identify", "ada", **{"$anon_distinct_id": "visitor"})
+        links = identities.links(["visitor", "ada"])
+        first = identities.next_version()
+
+        assert len(links) == 2
+        assert len(set(links.values())) == 1
+        assert identities.names(links.values()) == {links["ada"]: ["ada", "visitor"]}
+        assert first > 4e9 * 1e6
+        assert engine.close()
