@@ -147,8 +147,9 @@ class Identities:
         with self._lock:
             if self._version is None:
                 tables = ("person_distinct_ids", "cohort_people")
-                stored = (self.rows(f"SELECT max(version) FROM {self._database}.{table}") for table in tables)
-                self._version = max(int(rows[0][0]) if rows else 0 for rows in stored)
+                newest = "SELECT version FROM {}.{} ORDER BY version DESC LIMIT 1"
+                stored = [row[0] for table in tables for row in self.rows(newest.format(self._database, table))]
+                self._version = max(stored, default=0)
             self._version = max(self._version + 1, int(self._clock() * 1e6))
             return self._version
 
