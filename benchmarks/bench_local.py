@@ -223,7 +223,7 @@ def starts() -> None:
             taken = []
             for _ in range(1 if title == "not cached" else 3):
                 started = time.perf_counter()
-                with PatchedCache(cache), LocalPostHog(events=100_000) as local, local.client() as client:
+                with own_cache(cache), LocalPostHog(events=100_000) as local, local.client() as client:
                     client.query("SELECT count() FROM events")
                     taken.append(time.perf_counter() - started)
             rows.append(Row(title, f"{statistics.median(taken):.2f} s", goal))
@@ -267,7 +267,7 @@ def size() -> None:
 
 
 @contextmanager
-def PatchedCache(directory: str) -> Iterator[None]:  # noqa: N802
+def own_cache(directory: str) -> Iterator[None]:
     """Demo data is kept in this directory meanwhile."""
     before = os.environ.get("XDG_CACHE_HOME")
     os.environ["XDG_CACHE_HOME"] = directory

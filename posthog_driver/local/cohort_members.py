@@ -15,6 +15,7 @@ from .capture_body import parse_timestamp
 from .entities import Entity
 from .errors import ApiError
 from .project import Project
+from .tree import MAX_LIMIT
 from .wire import Request
 
 __all__ = ["add", "counted", "create", "remove"]
@@ -89,8 +90,13 @@ def _persons_by(project: Project, column: str, values: Iterable[str]) -> list[st
     if column == "person_id":
         return [_uuid(value) for value in values]
     found = project.queries.rows(
-        "SELECT id FROM persons WHERE toString(properties.email) IN {emails} LIMIT 50000", {"emails": list(values)}
+        f"SELECT id FROM persons WHERE toString(properties.email) IN {{emails}} LIMIT {MAX_LIMIT}",
+        {"emails": list(values)},
     )
+    if len(found) == MAX_LIMIT:
+        raise errors.validation(
+            f"{MAX_LIMIT:,} persons or more have these emails: upload the file in parts.", attr="csv"
+        )
     return [row["id"] for row in found]
 
 

@@ -10,6 +10,7 @@ from . import errors, flag_filters
 from .entities import Entity, EntityStore
 from .errors import ApiError
 from .project import Project
+from .wire import encode_json
 
 __all__ = ["check", "create_early_access", "create_experiment", "place", "shown", "shown_dashboard"]
 
@@ -68,7 +69,8 @@ def shown(project: Project, insight: Entity, refresh: str, denied: frozenset[str
         if answer.status == 202 or "results" not in body:
             status = body.get("query_status")
             return {**insight, **_result(kept or {}), "query_status": status}
-        kept = project.results[identity] = body
+        project.results.put(identity, encode_json(body))
+        kept = body
     return {**insight, **_result(kept or {})}
 
 

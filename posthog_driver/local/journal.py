@@ -7,6 +7,7 @@ change costs does not grow with the file. Opening it writes it anew when it has 
 from __future__ import annotations
 
 import json
+import logging
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -15,6 +16,8 @@ from typing import Any
 from .files import reading, write_json
 
 __all__ = ["Change", "Journal", "State"]
+
+_LOG = logging.getLogger(__name__)
 
 Entity = dict[str, Any]
 State = dict[str, dict[str, Entity]]
@@ -49,10 +52,13 @@ class Journal:
         first, *changes = path.read_text(encoding="utf-8").split("\n")
         kept: dict[str, list[Entity]] = json.loads(first)
         state = {kind: {key_of(kind, entity): entity for entity in entities} for kind, entities in kept.items()}
-        for line in changes:
+        for number, line in enumerate(changes, 1):
             try:
                 kind, key, entity = json.loads(line)
-            except ValueError:  # a crash cut it
+            except ValueError:
+                if number < len(changes):
+                    raise
+                _LOG.warning("%s: the last change was cut by a crash and is left out", path)
                 continue
             if entity is None:
                 state[kind].pop(key, None)
@@ -71,10 +77,16 @@ class Journal:
         """Keep changes; they are on the disk when this returns."""
         if self._path is None:
             return
-        text = "".join("\n" + json.dumps(change) for change in changes)
-        with open(self._path, "ab", buffering=0) as file:
-            file.write(text.encode())
-            os.fsync(file.fileno())
+        text = "".join("\n" + json.dumps(change) for change in changes).encode()
+        with open(self._path, "ab") as file:
+            size = file.tell()
+            try:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            except OSError:
+                os.truncate(self._path, size)  # half a line in the middle would be damage
+                raise
 
     def _write(self, kept: Mapping[str, list[Entity]]) -> None:
         if self._path is not None:

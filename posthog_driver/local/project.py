@@ -32,6 +32,7 @@ from .limits import Gate, Limits
 from .people import People
 from .queries import QueryService, QuerySettings
 from .schema import DATABASE, Catalog
+from .shelf import Shelf
 
 __all__ = ["FIELDS", "FIRST", "ORGANIZATION", "Project", "Projects"]
 
@@ -49,6 +50,9 @@ ORGANIZATION: Entity = {
     "is_member_join_email_enabled": False,
 }
 """The one organization of the embedded PostHog."""
+
+MAX_RESULT_BYTES = 64 * 1024**2
+"""Bytes of the insights' results that a project keeps; the oldest go, and are computed again when they are asked for."""
 
 QUOTAS = ("events", "feature_flags")
 """What a project can be set to have used up (``quota_limited``, a field of the embedded server's own)."""
@@ -176,7 +180,7 @@ class Project:
         self.fields = dict(fields)
         self.store = store
         self.database = database_of(id)
-        self.results: dict[str, dict[str, Any]] = {}
+        self.results = Shelf(MAX_RESULT_BYTES)
         self._base: Catalog | None = None
         self._catalog: Catalog | None = None
         self.queries = QueryService(

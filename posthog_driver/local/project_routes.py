@@ -31,7 +31,8 @@ def query(call: ProjectCall) -> Response:
 
 def query_status(call: ProjectCall, id: str) -> Response:
     """Tell how a background query is doing."""
-    return call.project.queries.poll(id, show_progress=bool(call.request.flag("show_progress")))
+    show_progress = bool(call.request.flag("show_progress"))
+    return call.project.queries.poll(id, denied=call.denied, show_progress=show_progress)
 
 
 def closed(call: ProjectCall, **_: str) -> Response:

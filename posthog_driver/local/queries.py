@@ -170,8 +170,13 @@ class QueryService:
             return Response(200, questions.complete(request.query, self._visible(denied)))
         return self._submit_run(request, denied)
 
-    def poll(self, query_id: str, *, show_progress: bool = False) -> Response:
+    def poll(self, query_id: str, *, denied: frozenset[str] = frozenset(), show_progress: bool = False) -> Response:
         """Answer ``GET /query/{id}/``.
+
+        Args:
+            query_id: The caller's id of the run.
+            denied: What the caller's key may not read; a run of a key that may read more is not there for it.
+            show_progress: Tell how far the run is.
 
         Raises:
             ApiError: 404 for an id that is unknown or expired.
@@ -179,6 +184,8 @@ class QueryService:
         with self._lock:
             self._forget_expired()
             run = self._background.get(query_id)
+        if run and not denied <= run.denied:
+            run = None
         status = self._status(run, with_progress=show_progress) if run else None
         if status is None or (status["complete"] and not status["error"] and status["results"] is None):
             raise errors.not_found(f"Query {query_id} not found for team {self._project_id}")

@@ -1059,3 +1059,21 @@ def test_flags_are_evaluated_for_holders_of_the_token(world: World) -> None:
     assert world.send("POST", "/flags/?v=2", {"api_key": PROJECT}).body["code"] == "missing_distinct_id"
     assert world.send("POST", "/flags/?v=2", []).status == 400
     assert world.send("POST", "/flags/?v=9", body).body["attr"] == "v"
+
+
+def test_a_finished_run_is_not_there_for_a_key_that_may_read_less(world: World) -> None:
+    started = world.query(SQL, refresh="force_async", client_query_id="of-all")
+    assert world.wait_for("of-all").status == 200
+    may_query = world.new_key(["query:read"])
+
+    found = world.send("GET", "/api/projects/1/query/of-all/", key=may_query)
+
+    assert (started.status, found.status) == (202, 404)
+    world.send(
+        "POST",
+        "/api/projects/1/query/",
+        {"query": SQL, "refresh": "force_async", "client_query_id": "of-few"},
+        key=may_query,
+    )
+    assert world.wait_for("of-few").status == 200
+    assert world.send("GET", "/api/projects/1/query/of-few/", key=may_query).status == 200
