@@ -7,11 +7,14 @@ error of ClickHouse.
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Mapping
 from typing import Any
 
 __all__ = ["ApiError", "from_engine"]
+
+_LOG = logging.getLogger(__name__)
 
 TIME_OUT = (
     "Query has hit the max execution time before completing. See our docs for how to improve your query "
@@ -213,4 +216,5 @@ def from_engine(name: str, message: str) -> ApiError:
         return validation("Query was cancelled.", "query_was_cancelled")
     if name in SHOWN_TO_THE_CALLER:
         return validation(message, name.lower())
+    _LOG.warning("the engine failed: %s: %s", name, message)
     return internal("ClickHouse error while executing query.")

@@ -408,7 +408,7 @@ def test_the_time_of_a_query_can_be_set() -> None:
     with LocalPostHog(events=0, query_seconds=0.3, timezone="Asia/Tokyo") as local:
         answer = ask(local.project, "POST", "query/", _hogql(endless))
 
-        assert (answer.status_code, answer.json()["type"]) == (504, "server_error")
+        assert (answer.status_code, answer.json()["type"]) == (504, "server_error"), answer.text
         assert rows(local.project, "SELECT toString(toDateTime('2026-01-01T00:00:00Z'))") == [
             ["2026-01-01 09:00:00.000000"]
         ]
