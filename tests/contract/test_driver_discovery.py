@@ -87,7 +87,10 @@ def test_the_links_of_a_table_lead_to_the_fields_of_the_table_that_they_name(cli
 
 @pytest.mark.parametrize("entity", sorted(ENTITIES - {"surveys", "actions"}))
 def test_the_fields_of_an_entity_are_keys_of_what_the_api_answers(client: PostHogClient, entity: str) -> None:
-    first = client.request(f"/api/projects/{client.project_id}/{entity}/")["results"][0]
+    path = f"/api/projects/{client.project_id}/{entity}/"
+    first = client.request(path)["results"][0]
+    if entity == "dashboards":  # a list of them comes without their tiles
+        first = client.request(f"{path}{first['id']}/")
 
     assert set(client.get_fields(entity)) <= set(first)
 

@@ -23,7 +23,7 @@ def server() -> Iterator[LocalPostHog]:
         yield local
 
 
-@pytest.fixture(scope="module", params=[1, 2, 3])
+@pytest.fixture(scope="module", params=[1, 2])
 def own(server: LocalPostHog, request: pytest.FixtureRequest) -> World:
     """A project of its own with the events of a seed."""
     project = server.new_project(name=f"Seed {request.param}")
