@@ -304,6 +304,8 @@ class EntityStore:
         for name in ("query", "groups"):
             if rule.path == "cohorts" and fields.get(name):
                 raise errors.validation(f"The embedded server does not have {name} of cohorts.", attr=name)
+        if rule.path == "feature_flags" and "key" in fields:
+            flag_filters.check_key(fields["key"])
         if rule.path == "feature_flags" and fields.get("filters"):
             flag_filters.check(fields["filters"])
         if rule.path == "annotations" and fields.get("dashboard_item") is not None:

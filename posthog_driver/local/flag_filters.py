@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
 from . import errors
 
-__all__ = ["OPERATORS", "check"]
+__all__ = ["OPERATORS", "check", "check_key"]
 
 _OPERATORS = """
 exact is_not icontains not_icontains icontains_multi not_icontains_multi starts_with not_starts_with ends_with
@@ -19,6 +20,17 @@ OPERATORS = frozenset(_OPERATORS.split())
 """The operators that a condition of a flag can have."""
 
 _TYPES = ("person", "person_metadata", "group", "cohort", "flag")
+
+
+def check_key(key: str) -> None:
+    """Refuse the key of a flag that is no plain name.
+
+    Raises:
+        ApiError: 400, in PostHog's words.
+    """
+    if not re.fullmatch(r"[a-zA-Z0-9_-]+", key):
+        detail = "Only letters, numbers, hyphens (-) & underscores (_) are allowed."
+        raise errors.validation(detail, "invalid_key", "key")
 
 
 def check(filters: Mapping[str, Any]) -> None:

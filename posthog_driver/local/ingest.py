@@ -14,6 +14,7 @@ from datetime import datetime, timezone
 from typing import Any, Protocol
 
 from .capture_body import MAX_BODY, CaptureError, Event, decode_body, parse_events, parse_timestamp
+from .elements_chain import take_elements_chain
 from .identities import Batch, Identities, Stores, mode_of, person_id_of
 from .schema import DATABASE, quote_literal
 from .wire import Response, parse_json
@@ -107,6 +108,7 @@ class Ingestion:
         for event in events:
             person = batch.person_of(event)
             properties = dict(event.properties)
+            elements_chain = take_elements_chain(properties)
             for name, key in _dict(properties.get("$groups")).items():
                 if (index := self._learns.group_index(str(name))) is not None:
                     properties[f"$group_{index}"] = str(key)
@@ -120,7 +122,7 @@ class Ingestion:
                     "properties": properties,
                     "timestamp": event.timestamp,
                     "distinct_id": event.distinct_id,
-                    "elements_chain": str(properties.get("$elements_chain") or ""),
+                    "elements_chain": elements_chain,
                     "created_at": datetime.now(timezone.utc),
                     "person_id": person.id if person else person_id_of(event.distinct_id),
                     "person_created_at": person.created_at if person else event.timestamp,

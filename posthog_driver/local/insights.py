@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -174,7 +175,11 @@ def create_early_access(store: EntityStore, body: Mapping[str, Any]) -> Entity:
     flags = store.all("feature_flags")
     if id is not None and all(flag["id"] != id for flag in flags):
         raise errors.validation(f'Invalid pk "{id}" - object does not exist.', "does_not_exist", "feature_flag_id")
-    key = name.strip().lower().replace(" ", "-") if isinstance(name, str) else ""
+    key = (
+        re.sub(r"[\s-]+", "-", re.sub(r"[^\w\s-]", "", name.strip().lower(), flags=re.ASCII))
+        if isinstance(name, str)
+        else ""
+    )
     if id is None and any(flag["key"] == key for flag in flags):
         raise errors.validation("There is already a feature flag with this key.", "unique", "feature_flag_id")
     made = store.create("early_access_feature", body)

@@ -149,7 +149,13 @@ class _Refused(Exception):
 
     def __init__(self, error: ApiError) -> None:
         super().__init__(error.detail)
-        self.response = Response(error.status, error.body(), error.headers)
+        self._error = error
+        self.status = error.status
+
+    def response(self, path: str) -> Response:
+        """Return the answer: the REST API speaks JSON, capture and flags speak text."""
+        body = self._error.body() if path.startswith("/api/") else self._error.detail
+        return Response(self._error.status, body, self._error.headers)
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -190,8 +196,8 @@ class _Handler(BaseHTTPRequestHandler):
             body = self._read_body()
         except _Refused as refused:
             self.close_connection = True
-            self._send(refused.response)
-            if refused.response.status != 408:
+            self._send(refused.response(self.path))
+            if refused.status != 408:
                 self._drain()
             return
         host = self.headers.get("Host", "")
