@@ -118,14 +118,15 @@ class LocalPostHog:
         faults: The script of faults: `Fault` values, names (``"throttled"``), mappings of their attributes, or
             answers ``(status, headers, body)``. Each request takes the first one that fits it; what is left of them
             is lost when the child is replaced.
-        personal_api_key: The key that the API asks for; a random one by default.
-        project_api_key: The token that capture asks for; a random one by default.
+        personal_api_key: The key that the API asks for; by default a random one, which stays the same for a directory.
+        project_api_key: The token that capture asks for; the same holds for it.
         end: End of the demo data's period, for answers that do not depend on today; None is today's midnight
             in UTC.
         host: Address to bind. Anything but loopback needs ``allow_remote``.
         allow_remote: That others may reach it is wanted: whoever has the key can read and change everything.
         query_seconds: How long a blocking query may run before it is a 504.
-        timezone: Time zone of the first project, such as ``Europe/Berlin``.
+        timezone: Time zone of the first project from now on, such as ``Europe/Berlin``; None leaves it as it is, which
+            is UTC at first.
         scopes: What the personal key may do, such as ``["query:read", "insight:write"]``.
 
     Attributes:
@@ -161,8 +162,6 @@ class LocalPostHog:
     ) -> None:
         """Start the child and wait until it answers."""
         self.project_id = _PROJECT_ID
-        self.personal_api_key = personal_api_key or f"phx_{secrets.token_hex(20)}"
-        self.project_api_key = project_api_key or f"phc_{secrets.token_hex(20)}"
         given = {
             "events": events,
             "seed": seed,
@@ -174,8 +173,8 @@ class LocalPostHog:
             "query_seconds": query_seconds,
             "timezone": timezone,
             "scopes": scopes,
-            "personal_api_key": self.personal_api_key,
-            "project_api_key": self.project_api_key,
+            "personal_api_key": personal_api_key,
+            "project_api_key": project_api_key,
         }
         try:
             self._settings: dict[str, Any] = checked(given, allow_remote=allow_remote)
@@ -201,6 +200,8 @@ class LocalPostHog:
             self._remove()
             raise
         self.url: str = ready["url"]
+        self.personal_api_key: str = ready["personal_api_key"]
+        self.project_api_key: str = ready["project_api_key"]
         self.truth: Mapping[str, Any] = ready["truth"]
         self._settings["port"] = int(self.url.rpartition(":")[2])
         self._settings["faults"] = []

@@ -97,7 +97,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0, help="another seed gives other demo data (default: 0)")
     parser.add_argument("--limits", choices=["cloud"], help="limit requests as PostHog Cloud does")
     parser.add_argument("--query-seconds", type=float, default=10.0, metavar="S", help="time of a query (default: 10)")
-    parser.add_argument("--timezone", metavar="ZONE", help="time zone of the project (default: UTC)")
+    parser.add_argument("--timezone", metavar="ZONE", help="time zone of the project (default: as it is, UTC at first)")
     parser.add_argument("--fixed-keys", action="store_true", help="well-known keys instead of random ones")
     parser.add_argument("--exit-with-stdin", action="store_true", help="stop when standard input closes")
     return parser.parse_args(argv)

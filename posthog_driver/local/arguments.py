@@ -34,8 +34,9 @@ def checked(given: dict[str, Any], *, allow_remote: bool) -> dict[str, Any]:
     _check_whole("port", given["port"], 65_535)
     _check_host(given["host"], allow_remote)
     for name in ("personal_api_key", "project_api_key"):
-        _check_key(name, given[name])
-    if given["personal_api_key"] == given["project_api_key"]:
+        if given[name] is not None:
+            _check_key(name, given[name])
+    if given["personal_api_key"] == given["project_api_key"] is not None:
         raise ValueError("personal_api_key and project_api_key must not be the same")
     limits = choose(given["limits"])
     end = given["end"]

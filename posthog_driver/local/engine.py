@@ -20,6 +20,7 @@ files by then. It does not wait for the disk, so the last seconds can be lost wh
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 import shutil
@@ -202,7 +203,9 @@ class Engine:
         settings = {
             **storage.QUERY_SETTINGS,
             **_ANSWER_SETTINGS,
-            "max_execution_time": max_execution_time,
+            # Whole milliseconds: other fractions may not survive the engine's own rounding, and count as a change then,
+            # which a read-only query is refused.
+            "max_execution_time": math.ceil(max_execution_time * 1000) / 1000,
             "max_memory_usage": max_memory_bytes,
             "max_bytes_before_external_group_by": max_memory_bytes // 2,
             "max_bytes_before_external_sort": max_memory_bytes // 2,

@@ -72,7 +72,9 @@ def _shown(call: ProjectCall, kind: str, entity: Entity, *, is_listed: bool = Fa
     if kind == "insights":
         if is_listed and request.flag("basic"):
             return {name: value for name, value in entity.items() if name not in ("result", "last_refresh")}
-        return insights.shown(project, entity, request.param("refresh"), call.denied)
+        number = request.param("from_dashboard")
+        dashboard = project.store.get("dashboards", number) if number else None
+        return insights.shown(project, entity, request.param("refresh"), call.denied, dashboard)
     if kind == "dashboards":
         refresh = "" if is_listed else request.param("refresh")
         return insights.shown_dashboard(project, entity, refresh, call.denied, bare=is_listed)

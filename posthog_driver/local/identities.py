@@ -17,6 +17,7 @@ from typing import Any, Protocol
 
 from .capture_body import Event, parse_timestamp
 from .engine import EngineResult
+from .first_touch import UNIMPORTANT
 from .schema import quote_literal
 from .wire import parse_json
 
@@ -25,6 +26,7 @@ __all__ = ["Batch", "Identities", "Person", "Stores", "is_illegal", "person_id_o
 _NAMESPACE = uuid.UUID("932979b4-65c3-4424-8467-0b66ec27bc22")
 _CHUNK = 5_000
 _OTHERS = {"$identify": "$anon_distinct_id", "$create_alias": "alias", "$merge_dangerously": "alias"}
+_ABOUT_A_PERSON = frozenset({*_OTHERS, "$set", "$groupidentify"})
 _WORDS = "anonymous guest distinctid distinct_id id not_authenticated email undefined true false"
 _ILLEGAL_IN_ANY_CASE = frozenset(_WORDS.split())
 _ILLEGAL = frozenset(["", "[object Object]", "NaN", "None", "none", "null", "0"])
@@ -269,11 +271,13 @@ class Batch:
         is_identified = event.name == "$identify"
         if other := other_id(event):
             is_identified = self._merge(event, other) or is_identified
-        person = self._persons.get(event.distinct_id) or self._make(event)
+        known = self._persons.get(event.distinct_id)
+        person = known or self._make(event)
         news = {**_dict(event, "$set_once"), **person.properties, **_dict(event, "$set")}
         for name in event.properties.get("$unset") or ():
             news.pop(name, None)
-        if news != person.properties or (is_identified and not person.is_identified):
+        is_news = known is None or event.name in _ABOUT_A_PERSON or _differ(news, person.properties)
+        if (is_news and news != person.properties) or (is_identified and not person.is_identified):
             person.properties, person.is_identified = news, person.is_identified or is_identified
             self._touch(person)
         return person
@@ -347,6 +351,15 @@ def other_id(event: Event) -> str | None:
     other = event.properties.get(place) if place else None
     is_name = bool(other) and not isinstance(other, (dict, list)) and str(other).strip() != ""
     return str(other) if is_name and str(other) != event.distinct_id else None
+
+
+def _differ(news: Mapping[str, Any], before: Mapping[str, Any]) -> bool:
+    """Whether properties differ in more than what changes with every page."""
+    return any(
+        news.get(name) != before.get(name) or (name in news) != (name in before)
+        for name in news.keys() | before.keys()
+        if name not in UNIMPORTANT
+    )
 
 
 def mode_of(event: Event, person: Person | None) -> str:

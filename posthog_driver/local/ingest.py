@@ -10,12 +10,15 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timezone
 from typing import Any, Protocol
 
 from .capture_body import MAX_BODY, CaptureError, Event, decode_body, parse_events, parse_timestamp
 from .elements_chain import take_elements_chain
+from .first_touch import with_first_touch
 from .identities import Batch, Identities, Stores, mode_of, person_id_of
+from .property_types import property_type
 from .schema import DATABASE, quote_literal
 from .wire import Response, parse_json
 
@@ -71,7 +74,7 @@ class Ingestion:
 
         PostHog drops an event that is about a person or a group and forbids to process one.
         """
-        taken = [event for event in events if event.has_profile or event.name not in _NEEDS_PROFILE]
+        taken = [_of_person(event) for event in events if event.has_profile or event.name not in _NEEDS_PROFILE]
         with self.lock:
             if self._is_torn:
                 self.identities.mend()
@@ -139,6 +142,13 @@ class Ingestion:
         self._engine.insert("events", rows, database=self._database)
 
 
+def _of_person(event: Event) -> Event:
+    """Return the event with what it says of its person."""
+    if not event.has_profile:
+        return event
+    return replace(event, properties=dict(with_first_touch(event.name, event.properties)))
+
+
 class _Groups:
     """The groups that a batch changes."""
 
@@ -158,7 +168,7 @@ class _Groups:
         news = _dict(event.properties.get("$group_set"))
         changed = {"properties": {**row["properties"], **news}, "updated_at": event.timestamp}
         self._changed[index, key] = {**row, **changed}
-        self.news.update({("group", name, index): property_type(value) for name, value in news.items()})
+        self.news.update({("group", name, index): property_type(name, value) for name, value in news.items()})
 
     def rows(self) -> list[dict[str, Any]]:
         """Return the rows of groups to store."""
@@ -186,31 +196,16 @@ def _seen_properties(events: Iterable[Event]) -> dict[PropertyKey, str | None]:
                 continue
             key = ("event", name, None)
             if key not in seen:
-                seen[key] = property_type(value)
+                seen[key] = property_type(name, value)
         if event.has_profile:
             for place in ("$set", "$set_once"):
                 for name, value in _dict(event.properties.get(place)).items():
-                    seen.setdefault(("person", name, None), property_type(value))
+                    seen.setdefault(("person", name, None), property_type(name, value))
     return seen
 
 
 def _is_defined(name: str) -> bool:
     return not name.startswith("$") or not _NO_DEFINITION.match(name)
-
-
-def property_type(value: Any) -> str | None:
-    """Return the type that PostHog gives a property by its first value; None for lists, objects and null."""
-    if isinstance(value, bool):
-        return "Boolean"
-    if isinstance(value, (int, float)):
-        return "Numeric"
-    if not isinstance(value, str):
-        return None
-    try:
-        parse_timestamp(value)
-    except ValueError:
-        return "String"
-    return "DateTime"
 
 
 def _dict(value: Any) -> dict[str, Any]:

@@ -48,10 +48,17 @@ def check(project: Project, body: Mapping[str, Any]) -> None:
             raise errors.validation(f'Invalid pk "{id}" - object does not exist.', "does_not_exist", "dashboards")
 
 
-def shown(project: Project, insight: Entity, refresh: str, denied: frozenset[str] = frozenset()) -> Entity:
+def shown(
+    project: Project,
+    insight: Entity,
+    refresh: str,
+    denied: frozenset[str] = frozenset(),
+    dashboard: Mapping[str, Any] | None = None,
+) -> Entity:
     """Return an insight with its result, computed if `refresh` says so, else as it was computed last.
 
-    A result is for keys that may read the same system tables as the one it was computed for (`denied`).
+    A result is for keys that may read the same system tables as the one it was computed for (`denied`), and on a
+    dashboard it is for the dashboard's own dates, properties and variables.
 
     Raises:
         ApiError: 400 for a mode that is not known; what the query itself raises.
@@ -62,10 +69,12 @@ def shown(project: Project, insight: Entity, refresh: str, denied: frozenset[str
     source = source_of(insight)
     if source is None:
         return {**insight, "result": None, "last_refresh": None, "is_cached": False}
-    identity = json.dumps([source, sorted(denied)], sort_keys=True)
+    overrides = _overrides(dashboard or {})
+    identity = json.dumps([source, overrides, sorted(denied)], sort_keys=True)
     kept = project.results.get(identity)
     if mode in _COMPUTED:
-        answer = project.queries.submit({"query": source, "refresh": _MODES.get(mode, mode)}, denied=denied)
+        asked = {"query": source, "refresh": _MODES.get(mode, mode), **overrides}
+        answer = project.queries.submit(asked, denied=denied)
         body = answer.body if isinstance(answer.body, dict) else json.loads(answer.encode()[1])
         if answer.status == 202 or "results" not in body:
             status = body.get("query_status")
@@ -73,6 +82,13 @@ def shown(project: Project, insight: Entity, refresh: str, denied: frozenset[str
         project.results.put(identity, encode_json(body))
         kept = body
     return {**insight, **_result(kept or {})}
+
+
+def _overrides(dashboard: Mapping[str, Any]) -> dict[str, Any]:
+    """What a dashboard changes in the queries of its insights, as fields of a request to ``/query/``."""
+    filters, variables = dashboard.get("filters"), dashboard.get("variables")
+    found = {"filters_override": filters, "variables_override": variables}
+    return {name: value for name, value in found.items() if value}
 
 
 def _result(answer: Mapping[str, Any]) -> dict[str, Any]:
@@ -120,14 +136,14 @@ def shown_dashboard(
             insight = project.store.get("insights", str(id))
         except ApiError:
             continue  # deleted insights are on no dashboard
-        tiles.append({**tile, "insight": _on_dashboard(project, insight, refresh, denied)})
+        tiles.append({**tile, "insight": _on_dashboard(project, insight, refresh, denied, dashboard)})
     return {**dashboard, "tiles": tiles}
 
 
-def _on_dashboard(project: Project, insight: Entity, refresh: str, denied: frozenset[str]) -> Entity:
+def _on_dashboard(project: Project, insight: Entity, refresh: str, denied: frozenset[str], dashboard: Entity) -> Entity:
     """Return an insight with its result, or with its error: one that fails does not spoil the others."""
     try:
-        return shown(project, insight, refresh, denied)
+        return shown(project, insight, refresh, denied, dashboard)
     except ApiError as error:
         if error.attr == "refresh":
             raise

@@ -1,7 +1,8 @@
 """Personal API keys: what each may do, and where.
 
 A key's value is shown once, when it is made. What is kept, in memory and on disk, is its SHA-256 digest: the values
-are random and long, so nothing slower is needed.
+are random and long, so nothing slower is needed. Only the two keys of the first project stand in the data directory as
+they are, readable by its owner alone: whoever opens the directory again is to find the same ones.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from typing import Any
 from . import errors
 from .files import reading, write_json
 
-__all__ = ["ALL", "NOBODY", "SCOPE_OBJECTS", "Key", "KeyRing", "check_scopes"]
+__all__ = ["ALL", "NOBODY", "SCOPE_OBJECTS", "Key", "KeyRing", "check_scopes", "first_keys"]
 
 ALL = "*"
 """The scope that grants everything."""
@@ -201,3 +202,19 @@ def _key(stored: Mapping[str, Any]) -> Key:
 
 def _digest(value: str) -> str:
     return hashlib.sha256(value.encode("utf-8", "replace")).hexdigest()
+
+
+def first_keys(directory: Path) -> dict[str, str]:
+    """Return the personal key and the token of the first project, made when the directory is opened first.
+
+    Raises:
+        DamagedFile: What is in their file are no keys.
+    """
+    path = directory / "first_keys.json"
+    if not path.exists():
+        made = {"personal_api_key": f"phx_{secrets.token_hex(20)}", "project_api_key": f"phc_{secrets.token_hex(20)}"}
+        write_json(path, made)
+        return made
+    with reading(path):
+        kept = json.loads(path.read_text(encoding="utf-8"))
+        return {name: str(kept[name]) for name in ("personal_api_key", "project_api_key")}

@@ -94,7 +94,7 @@ def _changed(call: ProjectCall, id: str, news: dict[str, Any], unset: str = "") 
         found.properties.pop(unset, None)
         found.version += 1
         project.ingestion.identities.keep([found], {})
-        project.store.learn((), {("person", name, None): property_type(value) for name, value in news.items()})
+        project.store.learn((), {("person", name, None): property_type(name, value) for name, value in news.items()})
     project.queries.data_changed()
     return project.people.person(found.id)
 
@@ -230,7 +230,7 @@ def create_group(call: ProjectCall) -> Response:
     with call.project.ingestion.lock:
         made = call.project.groups.create(body)
     index, properties = made["group_type_index"], made["group_properties"]
-    news = {("group", name, index): property_type(value) for name, value in properties.items()}
+    news = {("group", name, index): property_type(name, value) for name, value in properties.items()}
     call.project.store.learn((), news)
     call.project.queries.data_changed()
     return Response(201, made)
@@ -249,7 +249,7 @@ def update_group_property(call: ProjectCall) -> Response:
             raise errors.validation("This field is required.", "required", name)
     changed = _changed_group(call, {str(body["key"]): body["value"]}, "")
     index = changed["group_type_index"]
-    call.project.store.learn((), {("group", str(body["key"]), index): property_type(body["value"])})
+    call.project.store.learn((), {("group", str(body["key"]), index): property_type(str(body["key"]), body["value"])})
     return Response(200, changed)
 
 

@@ -109,7 +109,14 @@ class Filler:
         variable = self._variables.get(name)
         if variable is None:
             raise HogQLError(f"Variable {name} is missing from query")
-        return constant(None if variable.get("isNull") else variable.get("value"))
+        known = self._catalog.entities.get("insight_variables", ())
+        definition = next((each for each in known if each["code_name"] == name), None)
+        if definition is None:
+            raise HogQLError(f"Variable {name} does not exist")
+        if variable.get("isNull"):
+            return constant(None)
+        value = variable.get("value")
+        return constant(definition["default_value"] if value is None else value)
 
     # ------------------------------------------------------------------------------------------------------ {filters}
 

@@ -52,7 +52,7 @@ ORGANIZATION: Entity = {
 """The one organization of the embedded PostHog."""
 
 MAX_RESULT_BYTES = 64 * 1024**2
-"""Bytes of the insights' results that a project keeps; the oldest go, and are computed again when they are asked for."""
+"""Bytes of the insights' results that a project keeps; the oldest go, and are computed again when asked for."""
 
 QUOTAS = ("events", "feature_flags")
 """What a project can be set to have used up (``quota_limited``, a field of the embedded server's own)."""

@@ -15,9 +15,9 @@ import threading
 import time
 import uuid
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta, timezone
 from typing import Any, Protocol, cast
@@ -391,9 +391,15 @@ class QueryService:
         except EngineError as error:
             raise errors.from_engine(error.name, error.message) from error
 
-    def _place(self, run: Run) -> AbstractContextManager[Any]:
+    @contextmanager
+    def _place(self, run: Run) -> Iterator[None]:
         """A place among the running queries: background runs have their own, what the server asks itself needs none."""
-        return nullcontext() if run.asynchronous else self._gate.slot()
+        if run.asynchronous:
+            yield
+            return
+        with self._gate.slot():
+            run.deadline = self._clock() + self._settings.blocking_seconds  # waiting for the place is not counted
+            yield
 
     def _run(
         self, run: Run, query: Mapping[str, Any], *, is_api_query: bool, limit: int = DEFAULT_LIMIT

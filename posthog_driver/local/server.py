@@ -345,7 +345,7 @@ def build_server(
         port: The port, 0 for a free one.
         owner_key: What the script of faults asks for; empty when nobody may change it.
         scopes: What the personal key may do.
-        timezone: Time zone of the first project, None for that of the demo data.
+        timezone: Time zone of the first project from now on, None for the one it has.
         limits: None for no limits, ``"cloud"`` for PostHog Cloud's, or `Limits` of one's own.
         faults: The script of faults; see `posthog_driver.local.faults.Fault`.
         settings: Times of the query endpoint.
@@ -362,13 +362,15 @@ def build_server(
         {kind: getattr(demo, kind) for kind in (*KINDS, "group_types") if hasattr(demo, kind)},
         {
             "name": "Embedded PostHog",
-            "timezone": timezone or catalog.timezone,
+            "timezone": catalog.timezone,
             "week_start_day": catalog.week_start,
             "test_account_filters": [dict(entry) for entry in catalog.test_account_filters],
         },
         limits=chosen,
         settings=settings,
     )
+    if timezone and projects.first.fields["timezone"] != timezone:
+        projects.update(projects.first, {"timezone": timezone})
     fixed = [replace(Key.of(personal_api_key, "Embedded PostHog", scopes), id="local-key")]
     if owner_key:
         fixed.append(replace(Key.of(owner_key, "Owner"), id="owner"))

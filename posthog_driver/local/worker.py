@@ -20,6 +20,7 @@ import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import EXIT_STUCK
@@ -94,6 +95,7 @@ def watch(
 def _open(settings: dict[str, Any]) -> tuple[Engine, Demo, LocalServer]:
     """Open the storage, fill it, make the server; the parser warms up meanwhile."""
     from . import demo as demo_module
+    from .keys import first_keys
     from .queries import QuerySettings
     from .server import build_server
 
@@ -107,6 +109,8 @@ def _open(settings: dict[str, Any]) -> tuple[Engine, Demo, LocalServer]:
             end=None if end is None else datetime.fromisoformat(end),
         )
         warm.result()
+    kept = first_keys(Path(settings["data"]))
+    settings |= {name: settings[name] or value for name, value in kept.items()}
     server = build_server(
         engine,
         demo,
@@ -146,6 +150,8 @@ def _serve(settings: dict[str, Any], engine: Engine, demo: Demo, server: LocalSe
         _answer(
             {
                 "url": server.url,
+                "personal_api_key": settings["personal_api_key"],
+                "project_api_key": settings["project_api_key"],
                 "events": demo.events,
                 "seed": demo.seed,
                 "end": demo.end.isoformat(),

@@ -164,11 +164,21 @@ def test_filters_act_where_the_text_has_them(client: PostHogClient, events: list
 
 
 def test_variables_are_filled_by_their_code_name(client: PostHogClient) -> None:
-    variables = {"one": {"variableId": "one", "code_name": "limit", "value": "it's"}}
+    path = f"/api/projects/{client.project_id}/insight_variables/"
+    made = client.request(path, method="POST", json={"name": "Limit", "type": "String", "default_value": "few"})
+    asked = {"variableId": made["id"], "code_name": made["code_name"]}
 
-    assert client.query("SELECT {variables.limit} AS x", variables=variables) == [{"x": "it's"}]
-    with pytest.raises(QueryError, match="limit"):
+    def answer(**more: Any) -> Any:
+        return client.query("SELECT {variables.limit} AS x", variables={made["id"]: {**asked, **more}})[0]["x"]
+
+    assert answer(value="it's") == "it's"
+    assert answer() == "few"
+    assert answer(value="it's", isNull=True) is None
+    with pytest.raises(QueryError, match="Variable limit is missing from query"):
         client.query("SELECT {variables.limit} AS x")
+    unknown = {"one": {"variableId": "one", "code_name": "unknown", "value": 1}}
+    with pytest.raises(QueryError, match="Variable unknown does not exist"):
+        client.query("SELECT {variables.unknown} AS x", variables=unknown)
 
 
 # The builder, against Python ----------------------------------------------------------------------------------------

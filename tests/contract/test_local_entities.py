@@ -667,6 +667,24 @@ def test_a_dashboard_shows_its_insights_and_runs_them(rest: Rest) -> None:
     assert rest.refused("POST", "insights/", {"dashboards": [999]}) == (400, "dashboards")
 
 
+def test_an_insight_on_a_dashboard_is_for_the_dates_of_the_dashboard(rest: Rest) -> None:
+    board = rest.make("dashboards/", name="Board", filters={"date_from": "2025-03-01", "date_to": "2025-03-03"})
+    insight = rest.make("insights/", name="Paid", query=trend("paid"), dashboards=[board["id"]])
+
+    def days(path: str, **more: Any) -> list[str]:
+        found = rest.get(path, refresh="blocking", **more)
+        shown = (
+            found["tiles"][0]["insight"] if "tiles" in found else found["results"][0] if "results" in found else found
+        )
+        return list(shown["result"][0]["days"])
+
+    on_board = ["2025-03-01", "2025-03-02", "2025-03-03"]
+    assert days(f"dashboards/{board['id']}/") == days(f"dashboards/{board['id']}/run_insights/") == on_board
+    assert days(f"insights/{insight['id']}/", from_dashboard=board["id"]) == on_board
+    assert len(days(f"insights/{insight['id']}/")) == 8
+    assert rest.refused("GET", f"insights/{insight['id']}/?from_dashboard=999") == (404, None)
+
+
 # ------------------------------------------------------------------------------------- flags, experiments and others
 
 

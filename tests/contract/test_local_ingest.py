@@ -400,6 +400,20 @@ def test_properties_of_a_person_are_set_once_overwritten_and_taken_away(sdk: Sdk
     assert sdk.properties("ada") == {"plan": "pro", "first": 1, "second": 2}
 
 
+def test_a_person_keeps_where_it_came_from_first_and_last(sdk: Sdk) -> None:
+    ad = {"utm_source": "google", "utm_medium": "cpc", "$referring_domain": "google.com", "gclid": "x"}
+    sdk.capture("$pageview", "ada", {**ad, "$browser": "Firefox"})
+    sdk.capture("$pageview", "ada", {"$browser": "Chrome"})
+    first = {"$initial_browser": "Firefox", "$initial_utm_source": "google", "$initial_utm_medium": "cpc"}
+    first |= {"$initial_referring_domain": "google.com", "$initial_gclid": "x"}
+    # A browser alone is no reason to write a person anew; with anything else it is.
+    assert sdk.properties("ada") == {**ad, "$browser": "Firefox", **first}
+
+    sdk.capture("$pageview", "ada", {"$browser": "Chrome", "utm_source": "news"})
+    assert sdk.properties("ada") == {**ad, "$browser": "Chrome", "utm_source": "news", **first}
+    assert sdk.rows("SELECT $virt_initial_channel_type FROM persons") == [["Paid Search"]]
+
+
 def test_an_event_remembers_its_person_as_it_was_then(sdk: Sdk) -> None:
     sdk.batch(
         event("one", timestamp="2026-01-01T00:00:00Z", properties={"$set": {"plan": "free"}}),

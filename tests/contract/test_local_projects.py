@@ -243,7 +243,7 @@ def _hogql(text: str) -> dict[str, Any]:
 
 def test_projects_keys_and_events_are_there_again_after_a_restart(tmp_path: Path) -> None:
     keys = {"personal_api_key": "phx_test_key", "project_api_key": "phc_test_key"}
-    with LocalPostHog(tmp_path, events=0, **keys) as first:
+    with LocalPostHog(tmp_path, events=0, timezone="Europe/Berlin", **keys) as first:
         kept, gone = first.new_project(name="Kept", timezone="Asia/Tokyo"), first.new_project(name="Gone")
         capture(kept, "before", "u")
         first.drop_project(gone)
@@ -254,6 +254,7 @@ def test_projects_keys_and_events_are_there_again_after_a_restart(tmp_path: Path
         capture(again, "after", "u")
         assert rows(again, "SELECT event FROM events ORDER BY timestamp") == [["before"], ["after"]]
         assert ask(again, "GET").json()["timezone"] == "Asia/Tokyo"
+        assert ask(second.project, "GET").json()["timezone"] == "Europe/Berlin"
         listed = second._ask_server("GET", "/api/projects/")["results"]
         assert [(entry["id"], entry["name"]) for entry in listed] == [(1, "Renamed"), (kept.project_id, "Kept")]
         assert second.new_project().project_id > gone.project_id

@@ -27,6 +27,7 @@ CATALOG = Catalog(
     ),
     event_names=("$pageview", "it's done"),
     group_types=("company", "ship"),
+    entities={"insight_variables": ({"code_name": "plan", "default_value": None},)},
 )
 WORDS = ("Function", "Keyword")
 

@@ -15,6 +15,7 @@ from posthog_driver.local.engine import EngineError, EngineResult
 from posthog_driver.local.faults import Fault
 from posthog_driver.local.limits import Limits
 from posthog_driver.local.parser import HogQLError
+from posthog_driver.local.queries import QuerySettings
 from posthog_driver.local.wire import Request, Response
 from tests.unit.local_world import OWNER, PERSONAL, PROJECT, SQL, World
 
@@ -215,6 +216,7 @@ def test_hogql_that_is_wrong_is_a_400_with_positions(world: World) -> None:
 
 
 def test_a_refusal_reports_what_was_really_wrong_whatever_the_query_is_filled_with(world: World) -> None:
+    world.send("POST", "/api/projects/1/insight_variables/", {"name": "name", "type": "String"})
     variables = {"1": {"variableId": "1", "code_name": "name", "value": "x"}}
     query = {**SQL, "query": "SELECT evnt FROM events WHERE event = {variables.name}", "variables": variables}
 
@@ -493,6 +495,27 @@ def test_a_query_that_waits_for_its_turn_can_be_taken_from_the_queue() -> None:
     assert answers["first"].status == 200
     assert (answers["second"].status, answers["second"].body["code"]) == (400, "query_was_cancelled")
     assert len(world.engine.ran) == 1
+
+
+def test_the_time_that_a_query_waits_for_its_turn_is_not_counted() -> None:
+    world = World(limits=Limits(running=1, queue_seconds=60.0), settings=QuerySettings(blocking_seconds=10.0))
+    world.engine.held = threading.Event()
+    answers: list[Response] = []
+    threads = [
+        threading.Thread(target=lambda n=n: answers.append(world.query({**SQL, "query": f"SELECT {n}"})))  # type: ignore[misc]
+        for n in range(2)
+    ]
+    threads[0].start()
+    assert world.engine.started.wait(30)
+    threads[1].start()
+    until(lambda: len(world.project.queries._active) == 2)
+    world.now += 9.0
+    world.engine.held.set()
+    for thread in threads:
+        thread.join(30)
+
+    assert [answer.status for answer in answers] == [200, 200]
+    assert [seconds for _, seconds in world.engine.ran] == [10.0, 10.0]
 
 
 # --------------------------------------------------------------------------------------------------------------- limits

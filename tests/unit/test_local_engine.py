@@ -127,6 +127,11 @@ def test_a_date_time_without_a_zone_has_no_z(engine: Any) -> None:
 # ------------------------------------------------------------------------------------------ refusals and limits
 
 
+def test_any_part_of_a_second_can_be_the_time_limit(engine: Any) -> None:
+    for seconds in (5.159520928242072, 8.142487888461723, *(4 + part / 1_000_003 for part in range(300))):
+        assert engine.run("SELECT 1", query_id="part", max_execution_time=seconds).rows == [[1]]
+
+
 @pytest.mark.parametrize(
     ("sql", "limits", "code", "name"),
     [

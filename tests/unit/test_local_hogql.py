@@ -21,6 +21,7 @@ CATALOG = Catalog(
     ),
     event_names=("$pageview", "signed_up"),
     group_types=("account",),
+    entities={"insight_variables": tuple({"code_name": name, "default_value": f"any {name}"} for name in "xyd")},
     actions=(
         Action(1, "signed up", ({"event": "signed_up"}, {"event": "$pageview", "url": "/welcome"})),
         Action(2, "twice"),
@@ -831,8 +832,11 @@ def test_a_value_inside_an_object_is_reached_by_its_path() -> None:
 
 
 def test_variables_fill_their_placeholders() -> None:
-    variables = {"1": {"code_name": "x", "value": "v"}, "2": {"code_name": "y", "value": "v", "isNull": True}}
-    assert sql("select {variables.x}, {variables.y} limit 1", variables=variables) == "SELECT 'v', NULL LIMIT 1"
+    given = ({"code_name": "x", "value": "v"}, {"code_name": "y", "value": "v", "isNull": True}, {"code_name": "d"})
+    variables = {str(number): variable for number, variable in enumerate((*given, {"code_name": "new", "value": 1}))}
+    query = "select {variables.x}, {variables.y}, {variables.d} limit 1"
+    assert sql(query, variables=variables) == "SELECT 'v', NULL, 'any d' LIMIT 1"
+    assert refusal("select {variables.new}", variables=variables).message == "Variable new does not exist"
     assert refusal("select {variables.z}", variables=variables).message == "Variable z is missing from query"
 
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from posthog_driver.local.capture_body import Event, check_sizes, parse_events
 from posthog_driver.local.identities import is_illegal
-from posthog_driver.local.ingest import CaptureError, decode_body, parse_timestamp, property_type
+from posthog_driver.local.ingest import CaptureError, decode_body, parse_timestamp
 from posthog_driver.local.wire import Request
 
 UUID = "01900000-0000-7000-8000-000000000001"
@@ -214,20 +214,3 @@ def test_every_timestamp_that_python_prints_is_read_exactly(moment: datetime) ->
 )
 def test_other_common_forms_of_timestamps_are_read(text: str, expected: str) -> None:
     assert parse_timestamp(text).isoformat() == expected
-
-
-@pytest.mark.parametrize(
-    ("value", "expected"),
-    [
-        (True, "Boolean"),
-        (1, "Numeric"),
-        (1.5, "Numeric"),
-        ("x", "String"),
-        ("2026-01-02", "DateTime"),
-        ("2026-99-02", "String"),
-        (None, None),
-        ([1], None),
-    ],
-)
-def test_a_property_has_the_type_of_its_first_value(value: Any, expected: str | None) -> None:
-    assert property_type(value) == expected

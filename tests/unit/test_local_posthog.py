@@ -132,6 +132,8 @@ def test_a_directory_is_opened_again_and_what_it_holds_is_said(
 
     with LocalPostHog(tmp_path, events=10_000) as second:
         assert ask(second, "SELECT count() FROM events") == [[EVENTS]]
+        assert second.personal_api_key == first.personal_api_key
+        assert second.project_api_key == first.project_api_key
 
     assert f"already holds {EVENTS} demo events (seed 1); nothing was added" in capfd.readouterr().err
 
