@@ -13,17 +13,29 @@ import weakref
 from typing import TYPE_CHECKING, Any
 
 from posthog_driver._clock import SystemClock
+from posthog_driver._insight_methods import InsightMethods
 from posthog_driver._models import ApiRequest
 from posthog_driver._redaction import forget_secret, redact, register_secret
 from posthog_driver.capture import parse_flag, plan_batches, plan_event, plan_flag, report_quota
 from posthog_driver.circuit_breaker import CircuitBreaker
 from posthog_driver.config import PostHogConfig, check_seconds
-from posthog_driver.endpoints import QueryOptions, Runner, plan_query, run_query
+from posthog_driver.endpoints import (
+    QueryOptions,
+    Runner,
+    parse_answer,
+    parse_cancel,
+    plan_ask,
+    plan_cancel_id,
+    plan_query,
+    run_node,
+    run_query,
+)
 from posthog_driver.exceptions import (
     AuthorizationError,
     CircuitBreakerOpen,
     ConfigurationError,
     ConnectionError,
+    ObjectNotFoundError,
     PostHogError,
     RateLimitError,
     ResponseFormatError,
@@ -43,19 +55,21 @@ if TYPE_CHECKING:
     import requests
 
     from posthog_driver._clock import Clock
+    from posthog_driver._insight_methods import InsightRun
     from posthog_driver.rate_limiter import Limiter
     from posthog_driver.results import QueryResult
 
 __all__ = ["Client", "PostHogClient"]
 
 _HEALTH_SECONDS = 5.0
+_CANCEL_SECONDS = 5.0
 _EVENT_COLUMNS = ("uuid", "event", "properties", "timestamp", "distinct_id", "person_id")
 _MOST_ROWS = 50_000
 
 logger = logging.getLogger("posthog_driver.client")
 
 
-class PostHogClient:
+class PostHogClient(InsightMethods):
     """A thread-safe client of one PostHog project; one instance serves a whole program.
 
     Every argument falls back to ``config``, and without one to the environment (``POSTHOG_PERSONAL_API_KEY``,
@@ -232,6 +246,7 @@ class PostHogClient:
         name: str | None = None,
         filters: Mapping[str, Any] | None = None,
         variables: Mapping[str, Any] | None = None,
+        query_id: str | None = None,
         timeout: float | None = None,
         total_timeout: float | None = None,
     ) -> QueryResult:
@@ -250,6 +265,7 @@ class PostHogClient:
             name: Label in PostHog's query log, up to 128 characters.
             filters: For ``{filters}`` in the text.
             variables: For ``{variables.x}`` in the text.
+            query_id: Id to run under, for `cancel_query` from another thread; random if None. Use each once.
             timeout: Seconds for one attempt with its whole response; the client's own if None.
             total_timeout: Seconds for everything: attempts, waits, and polling of slow queries.
 
@@ -266,17 +282,88 @@ class PostHogClient:
         Retried: yes, as a query changes nothing. One that is too slow for a blocking answer goes on as an asynchronous
         query; one that is given up (deadline, Ctrl-C) is cancelled on the server.
         """
+        options = self._options(timeout, total_timeout, fresh, query_id)
+        options = options._replace(name=name, filters=filters, variables=variables)
+        return run_query(self._carry, self._runner, plan_query(self.project_id, hogql, values, options))
+
+    def _options(
+        self, timeout: float | None, total_timeout: float | None, fresh: bool, query_id: str | None
+    ) -> QueryOptions:
         seconds = self.config.total_timeout if total_timeout is None else total_timeout
         check_seconds("total_timeout", seconds)
-        options = QueryOptions(
-            fresh=fresh,
-            name=name,
-            filters=filters,
-            variables=variables,
-            timeout=timeout,
-            deadline=self._clock.monotonic() + seconds,
-        )
-        return run_query(self._carry, self._runner, plan_query(self.project_id, hogql, values, options))
+        deadline = self._clock.monotonic() + seconds
+        return QueryOptions(fresh=fresh, timeout=timeout, deadline=deadline, query_id=query_id)
+
+    # --- other questions ----------------------------------------------------------------------------------------------
+
+    def ask(
+        self,
+        body: Mapping[str, Any],
+        *,
+        query_id: str | None = None,
+        fresh: bool = False,
+        timeout: float | None = None,
+        total_timeout: float | None = None,
+    ) -> dict[str, Any]:
+        """Ask a query node of any kind and return PostHog's answer as it is, when it is complete.
+
+        For kinds without a method of their own; the life of the query is that of `query`::
+
+            client.ask({"kind": "HogQLMetadata", "language": "hogQL", "query": "SELECT evnt FROM events"})["errors"]
+
+        Args:
+            body: The node, what stands under ``query`` in PostHog's API: ``{"kind": "TrendsQuery", ...}``. Moments,
+                dates, sets and the like become JSON as the values of a query do; PostHog refuses keys it does not know.
+            query_id: Id to run under, as for `query`.
+            fresh: Compute anew instead of taking PostHog's cache.
+            timeout: Seconds for one attempt with its whole response; the client's own if None.
+            total_timeout: Seconds for everything: attempts, waits, and polling.
+
+        Returns:
+            The whole answer: ``results``, ``is_cached``, ``last_refresh``, ... or what else the kind answers with.
+
+        Raises:
+            ValidationError: the body is no node; nothing was sent.
+            PostHogError: as for `query`.
+
+        Retried, goes on asynchronously, and is cancelled as a query.
+        """
+        options = self._options(timeout, total_timeout, fresh, query_id)
+        data, request = run_node(self._carry, self._runner, plan_ask(self.project_id, body, options))
+        return parse_answer(data, request)
+
+    def _insight(self, node: Mapping[str, Any], run: InsightRun, most: int | None = None) -> QueryResult:
+        """Ask a question that `InsightMethods` has planned; see there."""
+        from posthog_driver.insights import run_insight  # loaded on first use, as many programs ask in HogQL alone
+
+        options = self._options(run.timeout, run.total_timeout, run.fresh, run.query_id)
+        return run_insight(self._carry, self._runner, plan_ask(self.project_id, node, options), most)
+
+    def cancel_query(self, query_id: str, *, timeout: float | None = None) -> bool:
+        """Stop the query that runs under an id, blocking or not, from any thread; waits for no limit of queries.
+
+        The call that waits for the query then fails, mostly with a `QueryError`.
+
+        Args:
+            query_id: The id that was given to `query` or `ask`.
+            timeout: Seconds for everything, 5 by default.
+
+        Returns:
+            True if PostHog stopped something; False if nothing of this id was running.
+
+        Raises:
+            ValidationError: it is no id; nothing was sent.
+            PostHogError: PostHog could not be told; the query may go on.
+
+        Retried: yes, within ``timeout``, as cancelling twice changes nothing.
+        """
+        seconds = _CANCEL_SECONDS if timeout is None else timeout
+        check_seconds("timeout", seconds)
+        request = plan_cancel_id(self.project_id, query_id, seconds, self._clock.monotonic() + seconds)
+        try:
+            return parse_cancel(self._carry(request))
+        except ObjectNotFoundError:
+            return False
 
     # --- health and project -------------------------------------------------------------------------------------------
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote
@@ -37,10 +38,16 @@ __all__ = [
     "MAX_ROWS",
     "QueryOptions",
     "Runner",
+    "info_of",
     "new_uuid",
+    "parse_answer",
+    "parse_cancel",
     "parse_query",
+    "parse_results",
+    "plan_ask",
     "plan_async",
     "plan_cancel",
+    "plan_cancel_id",
     "plan_node",
     "plan_poll",
     "plan_query",
@@ -70,6 +77,7 @@ class QueryOptions(NamedTuple):
         variables: For ``{variables.x}``: values by code name's variable id, as PostHog's API takes them.
         timeout: Seconds for one attempt.
         deadline: Moment on the monotonic clock at which the call ends.
+        query_id: The ``client_query_id`` to run under; a random one if None.
     """
 
     fresh: bool = False
@@ -78,6 +86,7 @@ class QueryOptions(NamedTuple):
     variables: Mapping[str, Any] | None = None
     timeout: float | None = None
     deadline: float | None = None
+    query_id: str | None = None
 
 
 _PLAIN = QueryOptions()
@@ -128,7 +137,7 @@ def plan_query(
 
 def plan_node(project_id: str, node: Mapping[str, Any], options: QueryOptions = _PLAIN) -> ApiRequest:
     """Return the request for any query node: ``{"kind": ...}``."""
-    query_id = new_uuid()
+    query_id = new_uuid() if options.query_id is None else _checked_id(options.query_id)
     name = options.name or "posthog_driver"
     if not isinstance(name, str) or len(name) > _MOST_NAME:
         raise ValidationError(
@@ -147,11 +156,27 @@ def plan_node(project_id: str, node: Mapping[str, Any], options: QueryOptions = 
     )
 
 
+def plan_ask(project_id: str, body: Mapping[str, Any], options: QueryOptions = _PLAIN) -> ApiRequest:
+    """Return the request for a query node that a caller has written.
+
+    Raises:
+        ValidationError: it is no node, or holds a value that JSON cannot have.
+    """
+    if not isinstance(body, Mapping) or not isinstance(body.get("kind"), str) or not body["kind"]:
+        raise ValidationError(
+            "A question is a query node such as {'kind': 'TrendsQuery', ...}: what stands under 'query' in a body of "
+            "PostHog's API. Nothing was sent."
+        )
+    return plan_node(project_id, to_json_value(body), options)
+
+
 def plan_async(request: ApiRequest, max_attempts: int) -> ApiRequest:
-    """Return the same query as one that runs in the background, under a new id."""
-    query_id = new_uuid()
-    body = {**request.json, "refresh": "force_async", "client_query_id": query_id}
-    return request._replace(json=body, query_id=query_id, max_attempts=max_attempts)
+    """Return the same query as one that runs in the background.
+
+    It keeps its id, so that whoever was told of it can cancel the query in either form; should the server still be busy
+    with the blocking one, it ends that first.
+    """
+    return request._replace(json={**request.json, "refresh": "force_async"}, max_attempts=max_attempts)
 
 
 def plan_poll(request: ApiRequest, query_id: str | None = None) -> ApiRequest:
@@ -168,6 +193,27 @@ def plan_poll(request: ApiRequest, query_id: str | None = None) -> ApiRequest:
 def plan_cancel(request: ApiRequest) -> ApiRequest:
     """Return the request that stops a query, blocking or not."""
     return plan_poll(request)._replace(method="DELETE")
+
+
+def _checked_id(query_id: object) -> str:
+    """Refuse an id that PostHog's address of a query cannot hold, or that would stand for others as well."""
+    if not isinstance(query_id, str) or not re.fullmatch(r"[A-Za-z0-9_-]{1,128}", query_id):
+        raise ValidationError(
+            f"A query's id is 1 to 128 ASCII letters, digits, - and _, not {query_id!r:.40}. Nothing was sent."
+        )
+    return query_id
+
+
+def plan_cancel_id(project_id: str, query_id: str, timeout: float | None, deadline: float) -> ApiRequest:
+    """Return the request that stops the query of an id, free of the limits of queries: it must not wait for them."""
+    path = f"/api/projects/{quote(project_id, safe='@')}/query/{_checked_id(query_id)}/"
+    return ApiRequest("DELETE", path, timeout=timeout, deadline=deadline, query_id=query_id)
+
+
+def parse_cancel(data: Any) -> bool:
+    """Tell whether PostHog stopped something; it says so in words, or with an empty success."""
+    words = str(data.get("message") or "").lower() if isinstance(data, dict) else ""
+    return not any(sign in words for sign in ("already complete", "not cancelled", "not found"))
 
 
 def run_query(send: Send, runner: Runner, request: ApiRequest) -> QueryResult:
@@ -247,7 +293,9 @@ def _finished(send: Send, clock: Clock, request: ApiRequest, data: Any) -> Any:
         try:
             data = send(plan_poll(request, running if isinstance(running, str) else None))
         except ObjectNotFoundError as error:
-            error.args = (f"{error}\n  PostHog keeps a query's state for 20 minutes; run the query again.",)
+            error.args = (
+                f"{error}\n  PostHog keeps a query's state for 20 minutes, or until it is cancelled; run it again.",
+            )
             raise
     if status is None:
         return data
@@ -262,6 +310,36 @@ def _query_status(data: Any) -> dict[str, Any] | None:
     return status if isinstance(status, dict) else None
 
 
+def parse_answer(data: Any, request: ApiRequest) -> dict[str, Any]:
+    """Return the body of a finished query of any kind.
+
+    Raises:
+        QueryError: it reports an error instead of an answer.
+        ResponseFormatError: it is no object.
+    """
+    if isinstance(data, dict) and data.get("error"):
+        words = redact(server_words({"error": data["error"]}, None) or "")
+        raise QueryError(f"PostHog could not run the query: {words}", detail=words, query_id=request.query_id)
+    if not isinstance(data, dict):
+        raise _no_answer(request, "is no object")
+    return data
+
+
+def parse_results(data: Any, request: ApiRequest) -> list[Any]:
+    """Return the results out of a finished query's body; raises as `parse_answer` does, and where there is no list."""
+    results = parse_answer(data, request).get("results")
+    if not isinstance(results, list):
+        raise _no_answer(request, "has no list of results")
+    return results
+
+
+def _no_answer(request: ApiRequest, what: str) -> ResponseFormatError:
+    return ResponseFormatError(
+        f"PostHog's answer to query {request.query_id} {what}.\n  Check api_url and proxies in between.",
+        query_id=request.query_id,
+    )
+
+
 def parse_query(data: Any, request: ApiRequest, elapsed: float = 0.0) -> QueryResult:
     """Turn the body of a finished query into a result.
 
@@ -269,16 +347,7 @@ def parse_query(data: Any, request: ApiRequest, elapsed: float = 0.0) -> QueryRe
         QueryError: the body reports an error instead of results.
         ResponseFormatError: there are no results, or rows and columns do not fit; never fewer rows or values.
     """
-    if isinstance(data, dict) and data.get("error"):
-        words = redact(server_words({"error": data["error"]}, None) or "")
-        raise QueryError(f"PostHog could not run the query: {words}", detail=words, query_id=request.query_id)
-    if not isinstance(data, dict) or not isinstance(data.get("results"), list):
-        raise ResponseFormatError(
-            f"PostHog's answer to query {request.query_id} has no list of results.\n"
-            "  Check api_url and proxies in between.",
-            query_id=request.query_id,
-        )
-    rows: list[Any] = data["results"]
+    rows: list[Any] = parse_results(data, request)
     names = data.get("columns")
     objects = all(isinstance(row, dict) for row in rows)
     if isinstance(names, list) and all(isinstance(name, str) for name in names):
@@ -291,10 +360,11 @@ def parse_query(data: Any, request: ApiRequest, elapsed: float = 0.0) -> QueryRe
         raise ResponseFormatError(
             f"PostHog's answer to query {request.query_id} has no columns that fit its rows.", query_id=request.query_id
         )
-    return QueryResult(rows, _info(data, request, columns, len(rows))._replace(elapsed=elapsed))
+    return QueryResult(rows, info_of(data, request, columns, len(rows))._replace(elapsed=elapsed))
 
 
-def _info(data: dict[str, Any], request: ApiRequest, columns: tuple[str, ...], count: int) -> QueryInfo:
+def info_of(data: dict[str, Any], request: ApiRequest, columns: tuple[str, ...], count: int) -> QueryInfo:
+    """Return what a finished query's body says beside its rows; a cut that was asked for by nobody is logged."""
     types = data.get("types")
     warnings = data.get("warnings")
     node = request.json.get("query", {}) if isinstance(request.json, dict) else {}

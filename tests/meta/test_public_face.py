@@ -25,6 +25,8 @@ FIXED = {
 }
 HEAVY = ["dataclasses", "inspect", "asyncio", "uuid", "concurrent.futures", "logging.config", "typing_extensions"]
 HEAVY += ["msgspec", "dotenv", "chdb", "pandas", "e2b", "posthog_driver.local", "posthog_driver.cli"]
+HEAVY += ["posthog_driver.insights", "posthog_driver.tools"]
+VENDORS = ["anthropic", "claude_agent_sdk", "mcp", "langchain_core", "pydantic", "anyio", "e2b"]
 
 
 def run(code: str) -> str:
@@ -78,6 +80,15 @@ before = set(sys.modules)
 from posthog_driver import PostHogClient, PostHogConfig
 added = set(sys.modules) - before
 print([name for name in {HEAVY!r} if name in added])
+"""
+    assert run(code) == "[]"
+
+
+def test_importing_the_tools_loads_no_package_of_a_vendor() -> None:
+    code = f"""
+import sys
+from posthog_driver.tools import SYSTEM_PROMPT, TOOLS, Toolkit
+print([name for name in {VENDORS!r} if name in sys.modules])
 """
     assert run(code) == "[]"
 

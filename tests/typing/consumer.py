@@ -58,6 +58,27 @@ def rows(client: PostHogClient) -> list[dict[str, Any]]:
     return result
 
 
+def questions(client: PostHogClient) -> None:
+    since = datetime.date(2026, 11, 1)
+    trend = client.trends(["a", {"event": "b", "where": {"plan": "pro"}}, None], since=since, by="person.plan")
+    assert_type(trend, QueryResult)
+    assert_type(client.trends("a", measure="sum", of="amount", until=datetime.datetime.now()), QueryResult)
+    assert_type(client.funnel(["a", "b"], within=datetime.timedelta(days=1)), QueryResult)
+    assert_type(client.funnel(({"event": "a"}, "b"), within="1d", order="any"), QueryResult)
+    assert_type(client.retention("a", every="day", periods=3), QueryResult)
+    assert_type(client.lifecycle("a"), QueryResult)
+    assert_type(client.stickiness(["a"]), QueryResult)
+    assert_type(client.paths("pages", limit=5), QueryResult)
+    assert_type(client.ask({"kind": "HogQLMetadata"}, query_id="mine"), dict[str, Any])
+    assert_type(client.cancel_query("mine", timeout=1.5), bool)
+    client.query("SELECT 1", query_id="mine")
+    client.query("SELECT 1", query_id=5)  # type: ignore[arg-type]
+    client.trends("a", since=5)  # type: ignore[arg-type]
+    client.funnel(["a", "b"], within=14)  # type: ignore[arg-type]
+    client.retention("a", period=8)  # type: ignore[call-arg]
+    client.paths(limit="5")  # type: ignore[arg-type]
+
+
 def everything_else(client: PostHogClient) -> None:
     assert_type(client.list_objects(), list[str])
     assert_type(client.get_fields("events"), dict[str, dict[str, Any]])

@@ -7,7 +7,7 @@ import gc
 import json
 import logging
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, ClassVar
 from unittest.mock import Mock
 
 import pytest
@@ -249,7 +249,7 @@ class TestASlowQuery:
         assert sent(stub) == [f"POST {QUERY}", f"POST {QUERY}", f"GET {QUERY}q/"]
         first, second = (body_of(request) for request in stub.requests[:2])
         assert (first["refresh"], second["refresh"]) == ("blocking", "force_async")
-        assert first["client_query_id"] != second["client_query_id"]
+        assert first["client_query_id"] == second["client_query_id"]
         assert (first["query"], first["name"]) == (second["query"], second["name"])
 
     def test_is_answered_by_a_200_with_rows(self, make: Make) -> None:
@@ -325,6 +325,93 @@ class TestASlowQuery:
         with pytest.raises(TimeoutError, match="was not sent"):
             client.query("SELECT 1", total_timeout=5)
         assert sent(stub) == [f"POST {QUERY}"]
+
+
+class TestIds:
+    def test_a_query_runs_under_the_id_it_is_given_in_both_of_its_forms(self, make: Make) -> None:
+        client, stub = make(SLOW, (202, query_status("mine")), DONE)
+        result = client.query("SELECT 1", query_id="mine")
+        assert result.query_id == "mine"
+        assert [body_of(request)["client_query_id"] for request in stub.requests[:2]] == ["mine", "mine"]
+
+    @pytest.mark.parametrize(
+        ("answer", "stopped"),
+        [
+            ((200, {"message": "Query cancelled"}), True),
+            ((200, {"message": "Query already complete"}), False),
+            ((204, ""), True),
+            ((404, error_body(404, "Not found.")), False),
+        ],
+    )
+    def test_a_cancellation_tells_whether_it_stopped_something(self, answer: Any, stopped: bool, make: Make) -> None:
+        client, stub = make(answer)
+        assert client.cancel_query("mine") is stopped
+        assert sent(stub) == [f"DELETE {QUERY}mine/"]
+
+    def test_a_cancellation_waits_for_no_limit_of_queries(self, make: Make) -> None:
+        client, _ = make((200, {"message": "Query cancelled"}), rate_limiter=Mock())
+        assert client.cancel_query("mine") is True
+        client.rate_limiter.wait_and_acquire.assert_not_called()  # type: ignore[union-attr]
+
+    def test_a_cancellation_that_cannot_be_delivered_is_an_error_within_its_time(
+        self, make: Make, fake_clock: FakeClock
+    ) -> None:
+        client, stub = make(default=(503, ""), max_retries=50)
+        started = fake_clock.monotonic()
+        with pytest.raises(ServerError):
+            client.cancel_query("mine", timeout=2)
+        assert fake_clock.monotonic() - started <= 2
+        assert len(stub.requests) > 1
+
+    def test_what_is_no_id_is_not_sent(self, make: Make) -> None:
+        client, stub = make()
+        with pytest.raises(ValidationError, match="A query's id"):
+            client.cancel_query("../1")
+        with pytest.raises(ValidationError, match="timeout"):
+            client.cancel_query("mine", timeout=0)
+        assert sent(stub) == []
+
+
+class TestAsk:
+    NODE: ClassVar[dict[str, Any]] = {"kind": "HogQLMetadata", "language": "hogQL", "query": "SELECT 1"}
+
+    def test_returns_the_answer_as_it_is(self, make: Make) -> None:
+        answer = {"isValid": True, "errors": []}
+        client, stub = make((200, answer))
+        assert client.ask(self.NODE, query_id="mine", fresh=True) == answer
+        body = body_of(stub.requests[0])
+        assert (body["query"], body["client_query_id"], body["refresh"]) == (self.NODE, "mine", "force_blocking")
+
+    def test_goes_on_asynchronously_and_is_polled_until_it_is_complete(self, make: Make) -> None:
+        client, stub = make(SLOW, WORKING, WORKING, (200, query_status("q", results={"results": [5]})))
+        assert client.ask({"kind": "TrendsQuery"}) == {"results": [5]}
+        assert [request.method for request in stub.requests] == ["POST", "POST", "GET", "GET"]
+
+    def test_is_cancelled_when_its_time_is_up(self, make: Make) -> None:
+        def working(request: requests.PreparedRequest) -> Any:
+            return (200, {"message": "cancelled"}) if request.method == "DELETE" else WORKING
+
+        client, stub = make(default=working)
+        with pytest.raises(TimeoutError, match="Query mine is still running"):
+            client.ask(self.NODE, query_id="mine", total_timeout=10)
+        assert sent(stub)[-1] == f"DELETE {QUERY}mine/"
+
+    def test_takes_a_place_among_the_queries(self, make: Make) -> None:
+        client, _ = make((200, {}), rate_limiter=Mock())
+        client.ask(self.NODE)
+        client.rate_limiter.wait_and_acquire.assert_called_once()  # type: ignore[union-attr]
+
+    @pytest.mark.parametrize("answer", [[], 5])
+    def test_refuses_an_answer_that_is_no_object(self, answer: Any, make: Make) -> None:
+        client, _ = make((200, answer))
+        with pytest.raises(ResponseFormatError, match="is no object"):
+            client.ask(self.NODE)
+
+    def test_refuses_times_that_are_none(self, make: Make) -> None:
+        client, stub = make()
+        with pytest.raises(ValidationError, match="total_timeout"):
+            client.ask(self.NODE, total_timeout=-1)
+        assert sent(stub) == []
 
 
 class TestHealth:

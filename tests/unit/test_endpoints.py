@@ -22,9 +22,13 @@ from posthog_driver.endpoints import (
     QueryOptions,
     Runner,
     new_uuid,
+    parse_answer,
+    parse_cancel,
     parse_query,
+    plan_ask,
     plan_async,
     plan_cancel,
+    plan_cancel_id,
     plan_node,
     plan_poll,
     plan_query,
@@ -121,12 +125,45 @@ class TestPlan:
         ids = {plan_query("1", "SELECT 1").query_id for _ in range(100)}
         assert len(ids) == 100
 
-    def test_the_same_query_in_the_background_has_a_new_id(self) -> None:
+    def test_the_same_query_in_the_background_keeps_its_id_so_that_whoever_knows_it_can_cancel_it(self) -> None:
         request = plan_query("1", "SELECT 1", None, QueryOptions(deadline=9.0))
         later = plan_async(request, 2)
-        assert later.json == {**request.json, "refresh": "force_async", "client_query_id": later.query_id}
-        assert later.query_id != request.query_id
+        assert later.json == {**request.json, "refresh": "force_async"}
+        assert later.query_id == request.query_id == request.json["client_query_id"]
         assert (later.max_attempts, later.deadline, request.json["refresh"]) == (2, 9.0, "blocking")
+
+    def test_a_query_runs_under_the_id_that_it_is_given(self) -> None:
+        request = plan_query("1", "SELECT 1", None, QueryOptions(query_id="mine-1"))
+        assert request.query_id == request.json["client_query_id"] == "mine-1"
+        assert plan_cancel(request).path == "/api/projects/1/query/mine-1/"
+
+    @pytest.mark.parametrize("query_id", ["", "a/b", "a.b", "a%", "naïve", "x" * 129, 5, "a b", "a\n"])
+    def test_an_id_that_no_address_can_hold_is_refused(self, query_id: Any) -> None:
+        with pytest.raises(ValidationError, match=r"A query's id is 1 to 128 ASCII letters.* Nothing was sent\."):
+            plan_query("1", "SELECT 1", None, QueryOptions(query_id=query_id))
+        with pytest.raises(ValidationError, match="A query's id"):
+            plan_cancel_id("1", query_id, 5.0, 9.0)
+
+    def test_a_question_is_any_node_with_its_values_as_json(self) -> None:
+        node = {"kind": "EventsQuery", "after": datetime.date(2026, 1, 2), "where": ("a",), "select": {"b", "a"}}
+        request = plan_ask("1", node, QueryOptions(fresh=True, query_id="mine"))
+        assert request.json["query"] == {
+            "kind": "EventsQuery",
+            "after": "2026-01-02",
+            "where": ["a"],
+            "select": ["a", "b"],
+        }
+        assert (request.json["refresh"], request.query_id, request.scope) == ("force_blocking", "mine", "query")
+
+    @pytest.mark.parametrize("body", [None, [], "x", {}, {"kind": 5}, {"kind": ""}, {"query": {"kind": "TrendsQuery"}}])
+    def test_what_is_no_node_is_no_question(self, body: Any) -> None:
+        with pytest.raises(ValidationError, match=r"a query node such as .*'kind'.* Nothing was sent\."):
+            plan_ask("1", body)
+
+    def test_a_cancellation_by_id_waits_for_no_limit_of_queries(self) -> None:
+        request = plan_cancel_id("@current", "mine", 5.0, 9.0)
+        assert (request.method, request.path) == ("DELETE", "/api/projects/@current/query/mine/")
+        assert (request.scope, request.idempotent, request.timeout, request.deadline) == ("crud", True, 5.0, 9.0)
 
     def test_a_query_is_polled_and_cancelled_by_its_id(self) -> None:
         request = plan_query("1", "SELECT 1")
@@ -261,7 +298,7 @@ class TestParse:
 
     @pytest.mark.parametrize("data", [None, [], "text", 5, {}, {"results": None}, {"results": {}}, {"results": "ab"}])
     def test_an_answer_without_a_list_of_results_is_an_error(self, data: Any) -> None:
-        with pytest.raises(ResponseFormatError, match="no list of results") as caught:
+        with pytest.raises(ResponseFormatError, match=r"no list of results|is no object") as caught:
             parse_query(data, REQUEST)
         assert caught.value.query_id == REQUEST.query_id
 
@@ -298,6 +335,30 @@ class TestParse:
         with pytest.raises(QueryError) as caught:
             parse_query({"error": "x" * 100_000}, REQUEST)
         assert len(str(caught.value)) < 3_000
+
+
+@pytest.mark.parametrize(
+    ("data", "stopped"),
+    [
+        ({"message": "Query cancelled"}, True),
+        ({"message": "Query already complete"}, False),
+        ({"message": "Query is already running, it was not cancelled"}, False),
+        ({"message": "Query not found"}, False),
+        ({"success": True, "status_code": 204}, True),
+        (None, True),
+    ],
+)
+def test_posthog_says_in_words_whether_it_stopped_something(data: Any, stopped: bool) -> None:
+    assert parse_cancel(data) is stopped
+
+
+def test_an_answer_of_any_kind_is_an_object_without_an_error() -> None:
+    assert parse_answer({"isValid": False, "errors": ["x"]}, REQUEST) == {"isValid": False, "errors": ["x"]}
+    with pytest.raises(QueryError, match="could not run the query: too much") as caught:
+        parse_answer({"error": "too much"}, REQUEST)
+    assert caught.value.query_id == REQUEST.query_id
+    with pytest.raises(ResponseFormatError, match="is no object"):
+        parse_answer([1], REQUEST)
 
 
 class TestTruncation:
@@ -403,7 +464,7 @@ class TestLife:
 
     @pytest.mark.parametrize("results", [None, "x", {"columns": ["n"]}])
     def test_a_query_that_ends_without_results_is_an_error(self, results: Any) -> None:
-        with pytest.raises(ResponseFormatError, match="no list of results"):
+        with pytest.raises(ResponseFormatError, match=r"no list of results|is no object"):
             Server(running(), done(results)).run()
 
     @pytest.mark.parametrize(
@@ -429,7 +490,7 @@ class TestLife:
         assert result == [{"n": 1}, {"n": 2}]
         assert (first.json["refresh"], second.json["refresh"]) == ("blocking", "force_async")
         assert (second.max_attempts, second.deadline) == (2, first.deadline)
-        assert result.query_id == second.query_id != first.query_id
+        assert result.query_id == second.query_id == first.query_id
         assert poll.max_attempts is None
         assert [record.levelname for record in caplog.records] == ["WARNING"]
         assert "retry" in caplog.text
@@ -459,6 +520,12 @@ class TestLife:
         with pytest.raises(type(stop)):
             server.run()
         assert [request.query_id for request in server.cancelled] == [server.sent[1].query_id]
+
+    def test_a_query_whose_state_is_gone_says_why_it_may_be(self) -> None:
+        server = Server(running(), errors.ObjectNotFoundError("Not found."))
+        with pytest.raises(errors.ObjectNotFoundError, match="for 20 minutes, or until it is cancelled; run it again"):
+            server.run()
+        assert server.cancelled == []
 
     def test_what_was_never_sent_is_not_cancelled(self) -> None:
         never = errors.TimeoutError("refused", attempts=1)
