@@ -461,6 +461,7 @@ def test_a_query_that_is_mended_as_the_error_says_runs(client: PostHogClient) ->
     [
         ("SELECT event, count() FROM events", "not_an_aggregate"),
         ("SELECT sum(event) FROM events", "illegal_type_of_argument"),
+        ("SELECT 1 FROM events WHERE properties.$browser", "illegal_type_of_column_for_filter"),
         ("SELECT intDiv(1, 0)", "illegal_division"),
         ("SELECT toDateTime('soon')", "cannot_parse_datetime"),
         ("SELECT [1, 'a']", "no_common_type"),
