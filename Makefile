@@ -2,6 +2,7 @@
 # make lint    ruff                                      make type    mypy, strict
 # make bench   ratios against peers, in one run          make test-all  the tests on every Python 3.10 to 3.13 here
 # make browser the page of the embedded PostHog in Chromium
+# make clients the tools for agents in the real packages of their clients, two generations of each
 #
 # Each target makes .venv with PYTHON and installs what it needs, once.
 
@@ -10,7 +11,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 SOURCES := setup.py pyproject.toml requirements-dev.txt
 
-.PHONY: demo test test-all browser lint type bench clean
+.PHONY: demo test test-all browser clients lint type bench clean
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
@@ -41,6 +42,9 @@ browser: $(VENV)/.dev
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check playwright
 	$(BIN)/python -m pytest tests/browser $(ARGS)
 
+clients:
+	@PYTHON=$(PYTHON) .ci/clients $(ARGS)
+
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -53,4 +57,4 @@ bench: $(VENV)/.dev
 	$(BIN)/python -m benchmarks
 
 clean:
-	rm -rf $(VENV) .venv-3.* build dist *.egg-info .coverage .coverage.* htmlcov .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) .venv-* build dist *.egg-info .coverage .coverage.* htmlcov .hypothesis .mypy_cache .pytest_cache .ruff_cache

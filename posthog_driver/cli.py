@@ -17,7 +17,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from posthog_driver._output import WRITERS, note, one_line, printable, say, to_json, write_mapping, write_table
 from posthog_driver._version import __version__
@@ -36,6 +36,9 @@ from posthog_driver.exceptions import (
     ValidationError,
 )
 from posthog_driver.logging_config import configure_logging, get_logger, redact, register_secret
+
+if TYPE_CHECKING:
+    from posthog_driver.results import QueryResult
 
 __all__ = ["main"]
 
@@ -184,8 +187,68 @@ def _parser() -> argparse.ArgumentParser:
         listing.add_argument("--format", choices=("table", "json"), default="table", help="default: table")
 
     command("health", _health, "print ok (exit code 0) or unhealthy and why (1), within seconds")
+    _add_mcp_options(
+        command("mcp", _mcp, "serve tools for language models (MCP) over standard input and output, or HTTP")
+    )
     commands.add_parser("local", add_help=False, help="run an embedded PostHog; needs the extra 'local'")
+    _add_sandbox(commands, common)
     return parser
+
+
+def _add_sandbox(commands: Any, common: argparse.ArgumentParser) -> None:
+    text = "ask from within a sandbox; say which ones work here; end those that were left behind in E2B"
+    sandbox = commands.add_parser("sandbox", help=text, description=text, allow_abbrev=False)
+    actions = sandbox.add_subparsers(dest="action", metavar="ACTION", required=True)
+
+    def action(name: str, run: Callable[[argparse.Namespace], int], text: str) -> argparse.ArgumentParser:
+        added: argparse.ArgumentParser = actions.add_parser(
+            name, help=text, description=text, parents=[common], allow_abbrev=False
+        )
+        added.set_defaults(run=run)
+        return added
+
+    run = action("run", _sandbox_run, "run a HogQL query in a sandbox, or with --python a script that may ask queries")
+    run.add_argument("text", metavar="HOGQL", help="the query's text, or the script's; - reads it from standard input")
+    run.add_argument(
+        "--python", action="store_true", help="it is a script: query(hogql, values=None) gives a list of rows"
+    )
+    run.add_argument("--value", action="append", default=[], type=_value, metavar="NAME=VALUE", help="as for query")
+    run.add_argument(
+        "--backend", choices=("auto", "e2b", "local"), default="auto", help="auto: e2b if E2B_API_KEY is set"
+    )
+    run.add_argument("--level", choices=("auto", "bwrap", "landlock", "plain"), help="of a local one (default: auto)")
+    run.add_argument("--secret", choices=("egress", "broker", "env"), help="how E2B gets at the key (default: egress)")
+    run.add_argument("--secret-name", metavar="NAME", help="of the key in E2B's store of secrets, for egress")
+    run.add_argument("--template", metavar="NAME", help="of E2B's sandboxes (default: base)")
+    run.add_argument(
+        "--run-timeout", type=_seconds, metavar="SECONDS", default=60.0, help="for all of it (default: 60)"
+    )
+    run.add_argument("--format", choices=WRITERS, default="table", help="default: table")
+
+    probe = action("probe", _sandbox_probe, "try the sandboxes of this machine; tell what each closes and leaves open")
+    probe.add_argument("--format", choices=("table", "json"), default="table", help="default: table")
+
+    sweep = action("sweep", _sandbox_sweep, "end sandboxes of this package that were left behind in E2B")
+    sweep.add_argument(
+        "--older-than",
+        type=_seconds,
+        metavar="SECONDS",
+        default=3600.0,
+        help="younger ones may be in use (default: 3600)",
+    )
+
+
+def _add_mcp_options(mcp: argparse.ArgumentParser) -> None:
+    mcp.add_argument("--http", action="store_true", help="serve streamable HTTP instead of standard input and output")
+    mcp.add_argument("--host", default="127.0.0.1", help="where HTTP listens (default: 127.0.0.1); others need a token")
+    mcp.add_argument("--audit", metavar="FILE", help="append a line of JSON for each call: what was asked, no answers")
+    mcp.add_argument("--port", type=int, default=8011, help="port of HTTP, 0 for a free one (default: 8011)")
+    mcp.add_argument(
+        "--pii",
+        choices=("mask", "drop", "show"),
+        default="mask",
+        help="what becomes of e-mail and IP addresses and phone numbers in answers (default: mask)",
+    )
 
 
 def _common_options() -> _Parser:
@@ -270,13 +333,22 @@ class _Notes(logging.Handler):
 
 def _query(options: argparse.Namespace) -> int:
     hogql = _standard_input() if options.hogql == "-" else options.hogql
+    values = _values(options)
+    with _client(options) as client:
+        rows = client.query(hogql, values, fresh=options.fresh, name="posthog-driver query")
+    return _print_rows(rows, options)
+
+
+def _values(options: argparse.Namespace) -> dict[str, Any]:
     values = dict(options.value)
     if len(values) < len(options.value):
         raise ValidationError("--value gives a name twice. Nothing was sent.")
-    with _client(options) as client:
-        rows = client.query(hogql, values, fresh=options.fresh, name="posthog-driver query")
-        for warning in rows.info.warnings:
-            note(f"PostHog says: {warning}")
+    return values
+
+
+def _print_rows(rows: QueryResult, options: argparse.Namespace) -> int:
+    for warning in rows.info.warnings:
+        note(f"PostHog says: {warning}")
     columns = list(dict.fromkeys([*rows.columns, *(name for row in rows for name in row)]))
     WRITERS[options.format](rows, columns)
     if options.format == "table":
@@ -338,6 +410,88 @@ def _diagnose(options: argparse.Namespace, seconds: float, problems: list[str]) 
                 problems.append(f"{client.api_url}: {said}")
     except Exception as error:
         problems.append(str(error))
+
+
+def _mcp(options: argparse.Namespace) -> int:
+    from posthog_driver.tools import Budget, Toolkit, mcp_server
+
+    # A server lives through many conversations and cannot tell them apart: none of them is to use up a budget for all.
+    budget = Budget(queries=math.inf, seconds=math.inf, tokens=math.inf)
+    with (
+        _client(options) as client,
+        _audit(options.audit) as audit,
+        Toolkit(client, pii=options.pii, budget=budget, audit=audit) as toolkit,
+    ):
+        if not options.http:
+            mcp_server.serve_stdio(toolkit)
+            return 0
+        token = os.environ.get("POSTHOG_MCP_TOKEN")
+        register_secret(token)
+        mcp_server.serve_http(
+            toolkit, host=options.host, port=options.port, token=token, ready=lambda url: note(f"listening on {url}")
+        )
+    return 0
+
+
+@contextlib.contextmanager
+def _audit(path: str | None) -> Iterator[Callable[[str], None] | None]:
+    if path is None:
+        yield None
+        return
+    try:
+        file = open(path, "a", encoding="utf-8")  # noqa: SIM115
+    except OSError as error:
+        raise ConfigurationError(f"--audit cannot write to {path}: {error.strerror}.") from error
+    with file:
+        yield lambda line: print(line, file=file, flush=True)
+
+
+def _sandbox_run(options: argparse.Namespace) -> int:
+    from posthog_driver.sandbox import SandboxedQueries, SandboxLimits
+
+    text = _standard_input() if options.text == "-" else options.text
+    values = _values(options)
+    if options.python and values:
+        raise ValidationError("--value is for a query's placeholders; a script has its values in it. Nothing was sent.")
+    names = ("level", "secret", "secret_name", "template")
+    given = {name: value for name in names if (value := getattr(options, name)) is not None}
+    limits = SandboxLimits(run_timeout=options.run_timeout)
+    with (
+        _client(options) as client,
+        SandboxedQueries(client=client, backend=options.backend, limits=limits, **given) as sandboxed,
+    ):
+        if not options.python:
+            return _print_rows(sandboxed.query(text, values), options)
+        output = sandboxed.run_python(text)
+    for printed, stream in ((output.stdout, sys.stdout), (output.stderr, sys.stderr)):
+        print("\n".join(map(printable, printed.split("\n"))), end="", file=stream)
+    if output.truncated:
+        note("the start of the script's output was dropped")
+    return 1 if output.exit_code else 0
+
+
+def _sandbox_probe(options: argparse.Namespace) -> int:
+    from posthog_driver.sandbox import LocalBackend
+
+    with _heard(options.log_level):
+        found = LocalBackend.probe()
+    if options.format == "json":
+        write_mapping({name: facts.to_dict() for name, facts in found.items()})
+    else:
+        for name, facts in found.items():
+            print(printable(f"{name}: {'works' if facts else one_line(facts.why)}"))
+            for words, items in (("closed", facts.closed), ("open", facts.open)):
+                print("".join(printable(f"  {words}: {item}") + "\n" for item in items), end="")
+    return 0 if any(facts for name, facts in found.items() if name != "plain") else 1
+
+
+def _sandbox_sweep(options: argparse.Namespace) -> int:
+    from posthog_driver.sandbox import E2BBackend
+
+    with _heard(options.log_level), E2BBackend() as backend:
+        ended = backend.sweep(older_than=options.older_than)
+    print(f"{ended} ended")
+    return 0
 
 
 def _demo(options: argparse.Namespace) -> int:

@@ -21,15 +21,16 @@ FLOORS = {
         "rate_limiter",
         "query_builder",
         "_answers",
+        "_insight_arguments",
         "_placeholders",
         "_session",
         "importing",
     ],
-    2: ["transport", "results"],
-    3: ["endpoints", "paging"],
-    4: ["schema", "capture", "resources"],
+    2: ["transport", "results", "_insight_plans"],
+    3: ["endpoints", "paging", "_insight_methods"],
+    4: ["schema", "capture", "resources", "insights"],
     5: ["client"],
-    6: ["_output"],
+    6: ["_output"],  # and the packages tools and sandbox
     7: ["_demo"],
     8: ["cli"],
     9: ["__main__"],
@@ -38,6 +39,11 @@ FLOOR_OF = {name: floor for floor, names in FLOORS.items() for name in names}
 # These stand beside the floors: what they may import is said below.
 APART = {"__init__", "pytest_plugin", "testing"}
 MODULES = sorted(path.stem for path in PACKAGE.glob("*.py"))
+TOOLS_FLOOR = 6
+# The helper of the adapters, whose packages all bring anyio along.
+BROUGHT_ALONG = {"in_thread.py": {"anyio"}}
+TOOLS = sorted(path.relative_to(PACKAGE / "tools").as_posix() for path in (PACKAGE / "tools").rglob("*.py"))
+SANDBOX = sorted(path.name for path in (PACKAGE / "sandbox").glob("*.py"))
 LOCAL = sorted(
     path.relative_to(PACKAGE / "local").with_suffix("").as_posix() for path in (PACKAGE / "local").rglob("*.py")
 )
@@ -85,6 +91,8 @@ def test_a_module_imports_from_lower_floors_only(name: str) -> None:
         root = imported.split(".")[0]
         if root == "local":
             assert name in {"cli", "_demo"}, f"{name} imports the embedded PostHog"
+        elif root in {"tools", "sandbox"}:
+            assert name == "cli", f"{name} imports the {root}"
         else:
             assert FLOOR_OF[root] < FLOOR_OF[name], f"{name} imports {imported}, which is not on a lower floor"
 
@@ -101,6 +109,33 @@ def test_only_the_transport_sends() -> None:
     assert senders == ["transport"]
     users = [name for name in MODULES if any(m == "requests" for m, top in imports_of(PACKAGE / f"{name}.py") if top)]
     assert set(users) <= {"transport", "_session", "testing"}
+
+
+def test_the_command_line_loads_the_tools_when_they_are_asked_for() -> None:
+    at_load = [module for module, top in imports_of(PACKAGE / "cli.py") if top]
+    assert not any(module.startswith(("posthog_driver.tools", "posthog_driver.sandbox")) for module in at_load)
+
+
+@pytest.mark.parametrize("name", TOOLS)
+def test_the_tools_import_from_lower_floors_only_and_load_nothing_else(name: str) -> None:
+    path = PACKAGE / "tools" / name
+    for imported in own(path):
+        root = imported.split(".")[0]
+        assert root == "tools" or FLOOR_OF.get(root, TOOLS_FLOOR) < TOOLS_FLOOR, f"tools/{name} imports {imported}"
+    at_load = {module.split(".")[0] for module, top in imports_of(path) if top}
+    others = at_load - set(sys.stdlib_module_names) - {"posthog_driver"} - BROUGHT_ALONG.get(name, set())
+    assert not others, f"tools/{name} needs {others} before it is used"
+
+
+@pytest.mark.parametrize("name", SANDBOX)
+def test_the_sandboxes_import_from_lower_floors_only_and_load_nothing_else(name: str) -> None:
+    path = PACKAGE / "sandbox" / name
+    for imported in own(path):
+        root = imported.split(".")[0]
+        assert root == "sandbox" or FLOOR_OF.get(root, 6) < 6, f"sandbox/{name} imports {imported}"
+    at_load = {module.split(".")[0] for module, top in imports_of(path) if top}
+    others = at_load - set(sys.stdlib_module_names) - {"posthog_driver"}
+    assert not others, f"sandbox/{name} needs {others} before it is used"
 
 
 @pytest.mark.parametrize("name", LOCAL)
@@ -121,7 +156,9 @@ def test_the_client_never_imports_the_embedded_posthog() -> None:
             assert not any(imported.startswith("local") for imported in own(PACKAGE / f"{name}.py"))
 
 
-@pytest.mark.parametrize("folder", [PACKAGE, PACKAGE / "local", PACKAGE / "local" / "questions"])
+@pytest.mark.parametrize(
+    "folder", [PACKAGE, PACKAGE / "local", PACKAGE / "local" / "questions", PACKAGE / "tools", PACKAGE / "sandbox"]
+)
 def test_there_are_no_circles(folder: Path) -> None:
     prefix = "".join(f"{part}." for part in folder.relative_to(PACKAGE).parts)
     graph = {

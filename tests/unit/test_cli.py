@@ -6,6 +6,7 @@ import errno
 import io
 import json
 import logging
+import math
 import sys
 import threading
 import time
@@ -479,3 +480,69 @@ def test_a_demo_without_its_extra_says_where_to_get_it(run: Run, monkeypatch: py
     done = run("demo")
     assert done.code == 1
     assert 'pip install "posthog-driver[local]". In a clone of the repository: pip install -e ".[local]"' in done.err
+
+
+# --- mcp ------------------------------------------------------------------------------------------------------------
+
+
+def test_tools_are_served_over_standard_input_and_output(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    served: list[Any] = []
+    monkeypatch.setattr("posthog_driver.tools.mcp_server.serve_stdio", served.append)
+    assert run("mcp") == Done(0, "", "")
+    (toolkit,) = served
+    assert {toolkit.budget.queries, toolkit.budget.seconds, toolkit.budget.tokens} == {math.inf}
+
+
+def test_tools_are_served_over_http_where_and_with_what_is_set(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    served: list[dict[str, Any]] = []
+
+    def serve(toolkit: Any, *, ready: Callable[[str], None], **options: Any) -> None:
+        ready("http://127.0.0.1:8012/mcp")
+        served.append(options)
+
+    monkeypatch.setenv("POSTHOG_MCP_TOKEN", "s3cret-token")
+    monkeypatch.setattr("posthog_driver.tools.mcp_server.serve_http", serve)
+    done = run("mcp", "--http", "--host", "0.0.0.0", "--port", "8012")
+    assert done == Done(0, "", "posthog-driver: note: listening on http://127.0.0.1:8012/mcp\n")
+    assert served == [{"host": "0.0.0.0", "port": 8012, "token": "s3cret-token"}]
+
+
+def test_a_call_is_audited_in_the_file_that_is_named(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def serve(toolkit: Any) -> None:
+        toolkit.dispatch("no_such_tool", {})
+        toolkit.dispatch("posthog_query", {"cursor": "q1"})
+
+    monkeypatch.setattr("posthog_driver.tools.mcp_server.serve_stdio", serve)
+    assert run("mcp", "--audit", "calls.jsonl").code == 0
+    lines = [json.loads(line) for line in Path("calls.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert [line["outcome"] for line in lines] == ["unknown_tool", "bad_argument"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--audit", "."), "--audit cannot write to ."),
+        (("--http", "--host", "0.0.0.0"), "POSTHOG_MCP_TOKEN"),
+        (("--http", "--port", "70000"), "from 0 to 65535"),
+    ],
+)
+def test_a_server_that_cannot_work_is_2(run: Run, arguments: tuple[str, ...], said: str) -> None:
+    done = run("mcp", *arguments)
+    assert (done.code, done.out) == (2, "")
+    assert said in done.err
+
+
+def test_a_server_without_a_key_is_3(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("POSTHOG_PERSONAL_API_KEY")
+    done = run("mcp")
+    assert (done.code, done.out) == (3, "")
+    assert "POSTHOG_PERSONAL_API_KEY" in done.err
+
+
+def test_a_server_without_its_package_says_where_to_get_it(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "mcp", None)  # type: ignore[arg-type]
+    monkeypatch.delitem(sys.modules, "posthog_driver.tools.mcp_server", raising=False)
+    monkeypatch.delattr("posthog_driver.tools.mcp_server", raising=False)
+    done = run("mcp")
+    assert (done.code, done.out) == (1, "")
+    assert 'pip install "posthog-driver[mcp]"' in done.err
