@@ -31,6 +31,8 @@ from posthog_driver.tools.schema_rows import (
     Asked,
     about,
     grouped,
+    in_one_line,
+    is_made_of_another,
     own_first,
     property_types,
     samples,
@@ -53,7 +55,7 @@ SAMPLE = 2_000
 """Events (persons, groups) whose properties are looked at."""
 
 _KEPT_ANSWERS = 64
-_SHORT_EVENTS, _SHORT_PROPERTIES, _SHORT_VALUES = 30, 35, 30
+_SHORT_EVENTS, _SHORT_PROPERTIES, _SHORT_VALUES = 30, 34, 30
 _ALL_VALUES = 1_000
 _MOST_EVENTS = 5_000
 _MOST_KEYS = 2_000
@@ -78,9 +80,9 @@ _SOURCES = {
 _NOUNS = {"events": "events", "event": "events", "persons": "persons", "groups": "groups"}
 # Without these PostHog's part of an answer is missing, and that is said; anything else ends the call.
 _AWAY = (QueryError, ConnectionError, RateLimitError, CircuitBreakerOpen, ResponseFormatError)
-_MORE = 'detail="all" for all, search to narrow'
+_MORE = 'detail="all", or search'
 _NARROW = "search to narrow the names"
-_HOW_TO_READ = "in HogQL: properties.NAME, or as shown"
+_HOW_TO_READ = "HogQL: properties.NAME, or as shown"
 
 
 class _Uses(NamedTuple):
@@ -190,9 +192,14 @@ class SchemaAnswers:
             return self._columns(columns, asked)
         names = [name for name in {**uses.samples, **types} if asked.fits(name)]
         block = self._properties(names, uses, types, asked, policy)
-        listed = " ".join(written_column(name) for name in columns)
-        first = ["columns", listed] if asked.wants_all() else [listed, "columns", None]
-        return block._replace(rows=[first, *block.rows]) if columns else block
+        if not columns:
+            return block
+        if asked.wants_all():
+            return block._replace(rows=[["columns", in_one_line(columns)], *block.rows])
+        main = [name for name in columns if not is_made_of_another(name, columns)]
+        left = len(columns) - len(main)
+        missing = "; ".join(filter(None, [block.missing, count(left, "column") if left else ""]))
+        return block._replace(rows=[[in_one_line(main), "columns", None], *block.rows], missing=missing, advice=_MORE)
 
     def _event(self, asked: Asked, policy: ColumnPolicy) -> Block:
         """The most used properties of an event."""
@@ -280,7 +287,7 @@ class SchemaAnswers:
             missing=f"{left} more properties" if left else "",
             advice=_MORE,
             facts=(
-                *filter(None, [uses.basis, f"values cut at {SAMPLE_CELL} characters" if cut else ""]),
+                *filter(None, [uses.basis, f"values cut at {SAMPLE_CELL}" if cut else ""]),
                 *self._state(uses.age),
             ),
             notes=(_HOW_TO_READ, *filter(None, [uses.note]), *masking.notes()),

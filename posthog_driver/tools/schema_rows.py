@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from posthog_driver.tools.layout import Block
-from posthog_driver.tools.names import bare_property, nearest
+from posthog_driver.tools.names import bare_property, nearest, written_column
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -20,6 +20,8 @@ __all__ = [
     "Asked",
     "about",
     "grouped",
+    "in_one_line",
+    "is_made_of_another",
     "own_first",
     "property_types",
     "samples",
@@ -45,6 +47,10 @@ _ABOUT = {
     "sessions": "visits; from events: session.NAME",
     "groups": "companies and other groups",
 }
+
+
+_INNER_LINKS = ("pdi", "poe")
+"""Ways by which ``person`` is found; PostHog asks for ``person`` to be used in their place."""
 
 
 class Asked(NamedTuple):
@@ -138,6 +144,27 @@ def grouped(names: Iterable[tuple[str, str, str | None]]) -> list[list[str]]:
             line += f" {member}" if line else member
         rows.append([group, line])
     return rows
+
+
+def is_made_of_another(name: str, columns: Mapping[str, Mapping[str, Any]]) -> bool:
+    """Return whether a column only serves another one, as ``elements_chain_href`` and PostHog's inner links do."""
+    texts = (other for other, facts in columns.items() if facts["type"] == "string")
+    return name in _INNER_LINKS or any(name.startswith(f"{other}_") for other in texts)
+
+
+def in_one_line(columns: Iterable[str]) -> str:
+    """Return the columns as they are written; a row of numbered ones is ``group_0..group_4``."""
+    runs: list[list[str]] = []
+    for name in columns:
+        stem, _, number = name.rpartition("_")
+        if runs and number.isdecimal() and runs[-1][-1] == f"{stem}_{int(number) - 1}":
+            runs[-1].append(name)
+        else:
+            runs.append([name])
+    return " ".join(
+        f"{written_column(run[0])}..{written_column(run[-1])}" if len(run) > 2 else " ".join(map(written_column, run))
+        for run in runs
+    )
 
 
 def samples(name: str, raws: list[str], masking: Masking, policy: ColumnPolicy) -> tuple[str | None, bool]:

@@ -16,6 +16,7 @@ from posthog_driver.tools.discovery import KEPT, SchemaAnswers
 from posthog_driver.tools.layout import Block, decode, render
 from posthog_driver.tools.names import Names, bare_property, nearest, written_column, written_property
 from posthog_driver.tools.pii import ColumnPolicy
+from posthog_driver.tools.schema_rows import in_one_line, is_made_of_another
 
 EVENTS = ("$pageview", "order done", "never seen")
 EVENT: dict[str, dict[str, Any]] = {
@@ -147,7 +148,7 @@ def test_events_beyond_thirty_are_counted_until_all_are_asked_for(
 
     assert sum(row[0] == "event" for row in rows(short)) == 30
     assert "INCOMPLETE" in header(short)
-    assert 'not shown: 23 more events. next: detail="all" for all, search to narrow' in header(short)
+    assert 'not shown: 23 more events. next: detail="all", or search' in header(short)
     assert sum(row[0] == "event" for row in rows(long)) == 53
     assert "complete" in header(long)
 
@@ -235,11 +236,11 @@ def test_a_table_with_properties_shows_own_ones_first_as_they_are_written_with_s
         ("$browser", "string", "Chrome; Mobile Safari on a very…"),
     ]
     assert "bob" not in render(block)
-    assert "sample of 2000 events, values cut at 24 characters" in header(block)
-    assert "in HogQL: properties.NAME, or as shown" in header(block)
+    assert "sample of 2000 events, values cut at 24" in header(block)
+    assert "HogQL: properties.NAME, or as shown" in header(block)
 
 
-def test_at_most_35_properties_are_shown_first_and_both_kinds_are_among_them(
+def test_at_most_34_properties_are_shown_first_and_both_kinds_are_among_them(
     client: ScriptedClient, schema: SchemaAnswers
 ) -> None:
     client.samples = {f"{prefix}p{n}": [] for n in range(60) for prefix in ("", "$")}
@@ -247,17 +248,17 @@ def test_at_most_35_properties_are_shown_first_and_both_kinds_are_among_them(
     block = schema.answer({"event": "$pageview"})
 
     names = [str(row[0]) for row in rows(block)]
-    assert names == [f"p{n}" for n in range(23)] + [f"$p{n}" for n in range(12)]
-    assert "not shown: 85 more properties" in header(block)
+    assert names == [f"p{n}" for n in range(22)] + [f"$p{n}" for n in range(12)]
+    assert "not shown: 86 more properties" in header(block)
 
 
 def test_places_that_one_kind_does_not_need_go_to_the_other(client: ScriptedClient, schema: SchemaAnswers) -> None:
     client.samples = {**{f"p{n}": [] for n in range(40)}, "$x": []}
-    assert len(rows(schema.answer({"event": "$pageview"}))) == 35
+    assert len(rows(schema.answer({"event": "$pageview"}))) == 34
 
     schema.refresh()
     client.samples = {**{f"$p{n}": [] for n in range(40)}, "x": []}
-    assert len(rows(schema.answer({"event": "$pageview"}))) == 35
+    assert len(rows(schema.answer({"event": "$pageview"}))) == 34
 
 
 def test_all_properties_come_grouped_by_type(schema: SchemaAnswers) -> None:
@@ -580,3 +581,16 @@ def test_without_the_live_schema_the_static_core_answers_and_says_so(
 
     assert "static schema, as the live one cannot be had" in header(block)
     assert [row[1] for row in rows(block)] == ["events", "persons", "sessions", "groups", "$pageview"]
+
+
+def test_numbered_columns_are_written_as_one_row_of_them() -> None:
+    names = ["uuid", "group_0", "group_1", "group_2", "$group_0", "$group_1", "step_1", "step_3", "odd name"]
+
+    assert in_one_line(names) == "uuid group_0..group_2 $group_0 $group_1 step_1 step_3 `odd name`"
+
+
+def test_a_column_that_serves_another_one_is_known() -> None:
+    columns = {"chain": {"type": "string"}, "person": {"type": "field_traverser"}, "poe": {"type": "virtual_table"}}
+    names = ("chain_href", "chain", "person_id", "poe")
+
+    assert [is_made_of_another(name, columns) for name in names] == [True, False, False, True]
