@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -57,3 +58,25 @@ def test_the_mcp_example_asks_a_server_that_it_starts_or_that_runs(settings: dic
     for printed in (started, running):
         assert printed.startswith("posthog_schema: ")
         assert "\ntime,$pageview\n" in printed
+
+
+def test_the_complete_example_computes_in_a_sandbox_what_the_model_wrote(
+    settings: dict[str, str], tmp_path: Path, key: str
+) -> None:
+    code = (
+        "import os\n"
+        "rows = query('SELECT event, count() AS n FROM events WHERE event = {event} GROUP BY event', "
+        "{'event': 'signed_up'})\n"
+        "print('doubled', rows[0]['n'] * 2, 'keys', [name for name in os.environ if 'KEY' in name])"
+    )
+
+    def answer(texts: list[str]) -> list[dict[str, str]]:
+        (line,) = [line for line in texts[0].splitlines() if line.startswith("doubled")]
+        return [say(f"Computed: {line}")]
+
+    with FakeModel([call("posthog_python", code=code)], answer) as model:
+        printed = run("complete_example.py", "Double it.", **settings, **anthropic_settings(model, tmp_path))
+
+    assert re.fullmatch(r"Computed: doubled [1-9]\d* keys \[\]", printed.strip())
+    assert "posthog_python" in [tool["name"] for tool in model.asked[0].body["tools"]]
+    assert not model.anywhere(key)
