@@ -824,7 +824,7 @@ def test_property_definitions_are_filtered_and_tell_where_they_were_seen(rest: R
     assert listed(is_numerical="true") == {"price"}
     assert listed(search="PRI") == {"price"}
     assert listed(properties="price,currency") == {"price", "currency"}
-    assert listed(type="person") == {"plan"}
+    assert listed(type="person") == {"plan", "$browser", "$initial_browser"}
     assert listed(type="group", group_type_index=0) == {"size"}
     assert "$browser" not in listed(exclude_core_properties="true")
     assert "price" not in listed(excluded_properties='["price"]')
