@@ -123,6 +123,8 @@ class Work:
         except BudgetError as error:
             return problem("budget", str(error), "answer with what is known by now, and say that the budget ended")
         except PostHogError as error:
+            if run.is_cancelled:
+                raise Cancelled("the query was cancelled") from error
             if isinstance(error, ValidationError) and not isinstance(error, ConfigurationError):
                 # Our own words, about what the model sent; PostHog was not asked.
                 words = " ".join(str(error).split()).removesuffix(" Nothing was sent.")
