@@ -222,7 +222,11 @@ def stopped(client: PostHogClient, monkeypatch: pytest.MonkeyPatch) -> list[str]
     return ids
 
 
-def test_a_cancelled_query_ends_in_the_engine(toolkit: Toolkit, stopped: list[str]) -> None:
+def test_a_cancelled_query_ends_in_the_engine_and_is_not_looked_at_again(
+    toolkit: Toolkit, client: PostHogClient, stopped: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Any] = []
+    monkeypatch.setattr(client, "ask", lambda *body, **_: asked.append(body))
     cancel = threading.Event()
     answers: list[Answer] = []
     arguments = {"query": ENDLESS}
@@ -238,6 +242,7 @@ def test_a_cancelled_query_ends_in_the_engine(toolkit: Toolkit, stopped: list[st
     assert answers[0].meta["kind"] == "cancelled"
     assert run.wait(HANG)
     until(lambda: stopped == [run.query_id])
+    assert asked == []
 
 
 def test_a_slow_query_is_answered_with_a_cursor_and_ends_with_the_toolkit(
