@@ -187,6 +187,10 @@ def _parser() -> argparse.ArgumentParser:
         listing.add_argument("--format", choices=("table", "json"), default="table", help="default: table")
 
     command("health", _health, "print ok (exit code 0) or unhealthy and why (1), within seconds")
+    doctor = command(
+        "doctor", _doctor, "check keys, addresses, scopes, clock and limits, and say what to do (1: a problem)"
+    )
+    doctor.add_argument("--format", choices=("table", "json"), default="table", help="default: table")
     _add_mcp_options(
         command("mcp", _mcp, "serve tools for language models (MCP) over standard input and output, or HTTP")
     )
@@ -294,13 +298,18 @@ def _no_json(text: str) -> NoReturn:
 # --- commands -------------------------------------------------------------------------------------------------------
 
 
-@contextlib.contextmanager
-def _client(options: argparse.Namespace, heard: Callable[[str], None] | None = None) -> Iterator[PostHogClient]:
-    """Give the client that the settings ask for; see `_heard`."""
+def _settings(options: argparse.Namespace) -> PostHogConfig:
     names = ("api_url", "project_id", "timeout", "log_level")
     config = PostHogConfig.from_env(dotenv=True, overrides={name: getattr(options, name) for name in names})
     register_secret(config.api_key)
     register_secret(config.project_api_key)
+    return config
+
+
+@contextlib.contextmanager
+def _client(options: argparse.Namespace, heard: Callable[[str], None] | None = None) -> Iterator[PostHogClient]:
+    """Give the client that the settings ask for; see `_heard`."""
+    config = _settings(options)
     level = options.log_level or (config.log_level if config.log_level == "DEBUG" else None)
     with _heard(level, heard), PostHogClient(config) as client:
         yield client
@@ -399,6 +408,22 @@ def _health(options: argparse.Namespace) -> int:
         problems.append(f"no answer within {seconds:g} s")
     print(f"unhealthy: {one_line(problems[-1])}" if problems else "ok")
     return 1 if problems else 0
+
+
+def _doctor(options: argparse.Namespace) -> int:
+    from posthog_driver import _doctor as doctor
+
+    findings = []
+    with _heard("CRITICAL"):  # what goes wrong is told as a finding
+        for found in doctor.diagnose(lambda: _settings(options)):
+            findings.append(found)
+            if options.format == "table":
+                print(f"{found.state:<8} {found.check}: {one_line(found.found)}")
+                if found.remedy:
+                    print(f"         -> {one_line(found.remedy)}")
+    if options.format == "json":
+        print(to_json([found._asdict() for found in findings]))
+    return 1 if any(found.state == doctor.PROBLEM for found in findings) else 0
 
 
 def _diagnose(options: argparse.Namespace, seconds: float, problems: list[str]) -> None:

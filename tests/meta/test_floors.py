@@ -30,7 +30,7 @@ FLOORS = {
     3: ["endpoints", "paging", "_insight_methods"],
     4: ["schema", "capture", "resources", "insights"],
     5: ["client"],
-    6: ["_output"],  # and the packages tools and sandbox
+    6: ["_output", "_doctor"],  # and the packages tools and sandbox
     7: ["_demo"],
     8: ["cli"],
     9: ["__main__"],
