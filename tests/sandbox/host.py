@@ -74,7 +74,13 @@ def _copy_interpreter(interpreter: Path, library: Path, folder: Path) -> None:
     for shared in library.parent.glob("libpython*.so*"):
         shutil.copy(shared, folder / "lib")
     (folder / "bin").mkdir()
-    shutil.copy(interpreter, folder / "bin")
+    copy = folder / "bin" / interpreter.name
+    shutil.copy(interpreter, copy)
+    # A shared build looks for its library where it was installed, which is closed to others: beside the copy instead.
+    # ($ORIGIN would need /proc, which a sandbox does not have.)
+    there, here = f"{library.parent}\0".encode(), f"{folder / 'lib'}\0".encode()
+    if len(here) <= len(there):
+        copy.write_bytes(copy.read_bytes().replace(there, here.ljust(len(there), b"\0")))
 
 
 def run_as(user: str, folder: Path, task: dict[str, Any], seconds: float = 120) -> dict[str, Any]:
