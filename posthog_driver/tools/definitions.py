@@ -262,7 +262,7 @@ PYTHON_TOOL = Tool(
 )
 """Offered only where a sandbox is."""
 
-# The blueprint's single tool -----------------------------------------------------------------------------------------
+# The simplest tool: one, with three operations -------------------------------------------------------------------
 
 SIMPLE_TOOL = Tool(
     "query_posthog",

@@ -1,4 +1,4 @@
-"""The single tool of the blueprint, told in terms of the five: three operations, the same answers."""
+"""The simplest tool, told in terms of the five: three operations, the same answers."""
 
 from __future__ import annotations
 
