@@ -17,10 +17,10 @@ COPY posthog_driver /build/posthog_driver
 RUN /opt/driver/bin/pip install --no-deps /build
 
 FROM build AS build-local
-RUN /opt/driver/bin/pip install "/build[local]" && rm -rf /opt/driver/lib/python3.*/site-packages/pip*
+RUN /opt/driver/bin/pip install -c /build/requirements.txt "/build[local]" && rm -rf /opt/driver/lib/python3.*/site-packages/pip*
 
 FROM build AS build-mcp
-RUN /opt/driver/bin/pip install "/build[mcp]" && rm -rf /opt/driver/lib/python3.*/site-packages/pip*
+RUN /opt/driver/bin/pip install -c /build/requirements.txt "/build[mcp]" && rm -rf /opt/driver/lib/python3.*/site-packages/pip*
 
 FROM build AS build-slim
 RUN rm -rf /opt/driver/lib/python3.*/site-packages/pip* /opt/driver/lib/python3.*/site-packages/setuptools*

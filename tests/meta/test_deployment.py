@@ -61,7 +61,7 @@ def test_the_image_pins_every_dependency_that_the_package_declares() -> None:
     assert "--no-deps /build" in DOCKERFILE
 
 
-def test_no_stage_runs_as_root_and_each_has_a_health_check() -> None:
+def test_no_target_runs_as_root_and_each_has_a_health_check() -> None:
     stages = re.split(r"^FROM ", DOCKERFILE, flags=re.MULTILINE)[1:]
     last = {stage.split(" AS ")[1].split()[0]: stage for stage in stages}
 
