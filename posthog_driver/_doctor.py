@@ -41,6 +41,7 @@ _PER_MINUTE, _PER_HOUR, _RUNNING = 240, 2_400, 3
 """PostHog's limits of a project's queries."""
 
 _REGIONS = {"us.posthog.com": "https://eu.posthog.com", "eu.posthog.com": "https://us.posthog.com"}
+_PROXY_REMEDY = "the proxy does not answer or does not let it through: check HTTPS_PROXY and NO_PROXY"
 _SIGNS = {
     "certificate": "the certificate is not trusted here: REQUESTS_CA_BUNDLE names the file of your own authority",
     **dict.fromkeys(
@@ -48,8 +49,8 @@ _SIGNS = {
         "the host name is not known here: check POSTHOG_API_URL, and DNS",
     ),
     "refused": "nothing listens there: check host and port of POSTHOG_API_URL",
-    "proxy": "the proxy does not let it through: check HTTPS_PROXY and NO_PROXY",
     "timed out": "no answer: a firewall or a proxy may swallow it; try the address from this machine with curl",
+    "_ssl.c": "TLS cannot be agreed on: does this port speak https, or does something in between break it?",
 }
 
 
@@ -94,10 +95,11 @@ def diagnose(
     yield from _keys(config)
     yield from _addresses(config)
     yield from _limits(config)
-    if found := _proxies(config, environment):
-        yield found
+    proxy = _proxies(config, environment)
+    if proxy:
+        yield proxy
     with PostHogClient(config.replace({"max_retries": 1, "timeout": 10.0, "total_timeout": 15.0})) as client:
-        yield from _asked(client, wall)
+        yield from _asked(client, wall, through_proxy=proxy is not None)
 
 
 def _versions() -> str:
@@ -167,8 +169,8 @@ def _proxies(config: PostHogConfig, environment: Mapping[str, str]) -> Finding |
 # --- with requests ----------------------------------------------------------------------------------------------------
 
 
-def _asked(client: PostHogClient, wall: Callable[[], float]) -> Iterator[Finding]:
-    found, key = _key(client)
+def _asked(client: PostHogClient, wall: Callable[[], float], *, through_proxy: bool) -> Iterator[Finding]:
+    found, key = _key(client, through_proxy=through_proxy)
     yield found
     if found.state == PROBLEM:
         return
@@ -189,7 +191,7 @@ def _asked(client: PostHogClient, wall: Callable[[], float]) -> Iterator[Finding
     yield from _query(client, wall)
 
 
-def _key(client: PostHogClient) -> tuple[Finding, dict[str, Any]]:
+def _key(client: PostHogClient, *, through_proxy: bool) -> tuple[Finding, dict[str, Any]]:
     """Whether there is somebody at the address, and knows the key."""
     try:
         key = client.request("/api/personal_api_keys/@current/")
@@ -206,10 +208,17 @@ def _key(client: PostHogClient) -> tuple[Finding, dict[str, Any]]:
         return Finding("key", WARNING, _first_line(error), "the project's limit is used up for now: wait"), {}
     except PostHogError as error:
         words = _first_line(error)
-        signs = (remedy for sign, remedy in _SIGNS.items() if sign in words.casefold())
-        remedy = next(signs, "check POSTHOG_API_URL, the network, and status.posthog.com")
+        unreached = through_proxy and error.status is None
+        remedy = _network_remedy(words.casefold(), through_proxy=unreached)
         return Finding("network", PROBLEM, words, remedy), {}
     return Finding("key", OK, f"accepted by {urlsplit(client.api_url).netloc}: {key.get('label')}"), key
+
+
+def _network_remedy(words: str, *, through_proxy: bool) -> str:
+    if through_proxy and "certificate" not in words and "_ssl.c" not in words:
+        return _PROXY_REMEDY
+    signs = (remedy for sign, remedy in _SIGNS.items() if sign in words)
+    return next(signs, "check POSTHOG_API_URL, the network, and status.posthog.com")
 
 
 def _scopes(key: Mapping[str, Any]) -> Finding:

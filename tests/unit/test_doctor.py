@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import socket
+import socketserver
+import ssl
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 
 import pytest
+import trustme
 
 from posthog_driver import PostHogConfig, cli
-from posthog_driver._doctor import Finding, diagnose
+from posthog_driver._doctor import _REGIONS, Finding, diagnose
 from posthog_driver.exceptions import ConfigurationError
 from posthog_driver.testing import FaultServer, answer, error_body, reset
 
@@ -99,13 +106,67 @@ def test_an_unknown_host_name_is_told_apart_from_a_closed_port(monkeypatch: pyte
     assert "host name is not known" in found(api_url="https://us.posthog.com")["network"].remedy
 
 
+def test_a_proxy_that_is_down_is_not_taken_for_posthog(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", NOWHERE)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    monkeypatch.delenv("no_proxy", raising=False)
+
+    network = found({"HTTPS_PROXY": NOWHERE}, api_url="https://us.posthog.com")["network"]
+
+    assert (network.state, "check HTTPS_PROXY" in network.remedy) == ("problem", True)
+
+
+def test_a_failing_posthog_behind_a_proxy_is_not_blamed_on_the_proxy() -> None:
+    with FaultServer(default=answer(503, error_body(503, "down"))) as server:
+        network = found({"HTTP_PROXY": "http://proxy.example"}, api_url=server.url)["network"]
+
+    assert "status.posthog.com" in network.remedy
+
+
+def test_tls_that_fails_is_told_by_its_cause() -> None:
+    with serving(BaseHTTPRequestHandler, of_unknown_authority()) as strange, serving(Plain) as plain:
+        assert "REQUESTS_CA_BUNDLE" in found(api_url=strange)["network"].remedy
+        assert "TLS cannot be agreed on" in found(api_url=plain)["network"].remedy
+
+
+class Plain(socketserver.BaseRequestHandler):
+    """Speaks no TLS, and says so at once: what a client greets with may hold no end of a line to wait for."""
+
+    def handle(self) -> None:
+        self.request.sendall(b"HTTP/1.0 400 Bad Request\r\n\r\n")
+        self.request.recv(65_536)
+
+
+def of_unknown_authority() -> ssl.SSLContext:
+    """A certificate that nobody here trusts."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    trustme.CA().issue_cert("127.0.0.1").configure_cert(context)
+    return context
+
+
+@contextlib.contextmanager
+def serving(handler: type[socketserver.BaseRequestHandler], tls: ssl.SSLContext | None = None) -> Iterator[str]:
+    """The https:// address of a server, with a certificate or without any."""
+    with socketserver.TCPServer(("127.0.0.1", 0), handler) as server:
+        server.handle_error = lambda *_: None  # type: ignore[method-assign]
+        if tls is not None:
+            server.socket = tls.wrap_socket(server.socket, server_side=True)
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        yield f"https://127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+        thread.join()
+
+
 def test_a_key_that_posthog_does_not_know_may_belong_to_the_other_region(monkeypatch: pytest.MonkeyPatch) -> None:
     with FaultServer(default=answer(401, error_body(401, "invalid"))) as server:
-        key = found(api_url=server.url)["key"]
+        own = found(api_url=server.url)["key"]
+        monkeypatch.setitem(_REGIONS, "127.0.0.1", "https://us.posthog.com")
+        cloud = found(api_url=server.url)["key"]
 
-    assert key.state == "problem"
-    assert "PostHog does not know it" in key.found
-    assert "other region" not in key.remedy
+    assert own.state == cloud.state == "problem"
+    assert "other region" not in own.remedy
+    assert cloud.remedy.endswith("in the other region, set POSTHOG_API_URL=https://us.posthog.com")
 
 
 @pytest.mark.parametrize(
