@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import socket
 import stat
 from collections.abc import Iterator
 from datetime import datetime, timezone
-from multiprocessing.managers import BaseManager
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
@@ -19,11 +17,11 @@ import requests
 from posthog_driver.exceptions import PostHogError
 from posthog_driver.local import LocalPostHog
 from posthog_driver.local.capture_body import parse_events
-from posthog_driver.local.engine import Engine
 from posthog_driver.local.entities import EntityStore
 from posthog_driver.local.identities import Identities
 from posthog_driver.local.ingest import Ingestion
 from posthog_driver.local.schema import DATABASE
+from tests.engines import engines
 
 SYSTEM = "(SELECT count() FROM system.insights)"
 HANG = 60.0
@@ -221,17 +219,10 @@ def test_a_directory_is_opened_again_when_its_file_is_put_back(kept: Path) -> No
 # ---------------------------------------------------------------------------------------------- a clock that is set
 
 
-class Engines(BaseManager):
-    """Keeps an engine in a process of its own, as it wants to have it."""
-
-
-Engines.register("Engine", Engine)
-
-
 def test_names_and_members_follow_the_last_word_though_the_clock_goes_back() -> None:
     clock = iter((4e9, 3e9, 2e9, 1e9))
-    with Engines(ctx=multiprocessing.get_context("spawn")) as manager:
-        engine = manager.Engine()  # type: ignore[attr-defined]
+    with engines() as manager:
+        engine = manager.Engine()
 
         def store(event: str, distinct_id: str, **properties: Any) -> Identities:
             ingestion = Ingestion(engine, EntityStore({}), DATABASE)

@@ -6,32 +6,22 @@ same process or after the project was opened again, and everything must be as if
 
 from __future__ import annotations
 
-import multiprocessing
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime, timezone
 from itertools import count
-from multiprocessing.managers import BaseManager
 from typing import Any
 
 import pytest
 
 from posthog_driver.local.capture_body import parse_events
-from posthog_driver.local.engine import Engine, EngineError, EngineResult
+from posthog_driver.local.engine import EngineError, EngineResult
 from posthog_driver.local.entities import EntityStore
 from posthog_driver.local.ingest import Ingestion
+from tests.engines import an_engine
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=timezone.utc)
 WRITES = 7
 """Writes that the request makes: persons, names, ends of persons, two of the events' moves, groups, events."""
-
-
-class Engines(BaseManager):
-    """Makes an engine in a child process: inside pytest's it would hang on fork and on Ctrl-C."""
-
-    Engine: Callable[..., Any]
-
-
-Engines.register("Engine", Engine)
 
 
 class Torn:
@@ -94,10 +84,8 @@ REQUEST = [
 
 @pytest.fixture(scope="module")
 def engine() -> Iterator[Any]:
-    with Engines(ctx=multiprocessing.get_context("spawn")) as manager:
-        engine = manager.Engine()
+    with an_engine() as engine:
         yield engine
-        assert engine.close()
 
 
 _NUMBERS = count(100)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import signal
 import subprocess
@@ -11,40 +10,31 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta, timezone
-from multiprocessing.managers import BaseManager, RemoteError
+from multiprocessing.managers import RemoteError
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from posthog_driver.local.engine import MAX_CONCURRENT_QUERIES, Engine, EngineError, _engine_error
+from posthog_driver.local.engine import MAX_CONCURRENT_QUERIES, EngineError, _engine_error
+from tests.engines import Engines, an_engine
+from tests.engines import engines as some_engines
 
 ENDLESS = "SELECT count() FROM numbers(100000000000) WHERE sin(number) > 2"
 UUID = "00000000-0000-4000-8000-000000000001"
 
 
-class Engines(BaseManager):
-    """Makes engines in a child process; only one of them may be open at a time."""
-
-    Engine: Callable[..., Any]
-
-
-Engines.register("Engine", Engine)
-
-
 @pytest.fixture(scope="module")
 def engines() -> Iterator[Engines]:
-    with Engines(ctx=multiprocessing.get_context("spawn")) as manager:
+    with some_engines() as manager:
         yield manager
 
 
 @pytest.fixture(scope="module")
 def engine() -> Iterator[Any]:
     """One engine for all tests that leave nothing behind."""
-    with Engines(ctx=multiprocessing.get_context("spawn")) as manager:
-        engine = manager.Engine()
+    with an_engine() as engine:
         yield engine
-        assert engine.close()
 
 
 def ask(engine: Any, sql: str, **limits: Any) -> list[list[Any]]:
@@ -399,7 +389,7 @@ def test_closing_stops_what_runs_and_refuses_what_comes(engines: Engines) -> Non
 
 
 def test_closing_says_when_something_does_not_stop() -> None:
-    with Engines(ctx=multiprocessing.get_context("spawn")) as manager, ThreadPoolExecutor(1) as pool:
+    with some_engines() as manager, ThreadPoolExecutor(1) as pool:
         engine = manager.Engine()
         statement = pool.submit(engine.execute, "SELECT sleep(1)")
         until(lambda: ask(engine, "SELECT count() FROM system.processes WHERE query LIKE 'SELECT sleep%'") == [[1]])

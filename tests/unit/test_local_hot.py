@@ -2,40 +2,28 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import threading
 from collections.abc import Callable, Iterator
-from multiprocessing.managers import BaseManager
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from posthog_driver.local.engine import Engine, EngineError
+from posthog_driver.local.engine import EngineError
 from posthog_driver.local.hogql import translate
 from posthog_driver.local.hot import MAX_COLUMNS, MAX_COUNTED, MIN_QUERIES, MIN_ROWS, Hot
 from posthog_driver.local.schema import DATABASE, Catalog, quote_any_name
 from posthog_driver.local.storage import JSON_COLUMNS, MATERIALIZED_EVENT_PROPERTIES
+from tests.engines import an_engine
 
 FIXED = {("properties", key): f"mat_{key}" for key in MATERIALIZED_EVENT_PROPERTIES}
 OWN = [("properties", "plan"), ("person_properties", "plan"), ("persons.properties", "plan")]
 
 
-class Engines(BaseManager):
-    """Makes the engine in a child process: inside pytest's it would hang on fork and on Ctrl-C."""
-
-    Engine: Callable[..., Any]
-
-
-Engines.register("Engine", Engine)
-
-
 @pytest.fixture(scope="module")
 def engine() -> Iterator[Any]:
-    with Engines(ctx=multiprocessing.get_context("spawn")) as manager:
-        engine = manager.Engine()
+    with an_engine() as engine:
         yield engine
-        assert engine.close()
 
 
 @pytest.fixture

@@ -3,37 +3,24 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import re
 from collections.abc import Callable, Iterator
-from multiprocessing.managers import BaseManager
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from posthog_driver.local.engine import Engine
 from posthog_driver.local.hogql import translate
 from posthog_driver.local.schema import Catalog, quote_any_name, quote_name
 from posthog_driver.local.storage import JSON_COLUMNS, materialized_ddl, materialized_name, property_sql
-
-
-class Engines(BaseManager):
-    """Makes the engine in a child process: inside pytest's it would hang on fork and on Ctrl-C."""
-
-    Engine: Callable[..., Any]
-
-
-Engines.register("Engine", Engine)
+from tests.engines import an_engine
 
 
 @pytest.fixture(scope="module")
 def engine() -> Iterator[Any]:
-    with Engines(ctx=multiprocessing.get_context("spawn")) as manager:
-        engine = manager.Engine()
+    with an_engine() as engine:
         yield engine
-        assert engine.close()
 
 
 def ask(engine: Any, sql: str) -> list[list[Any]]:
