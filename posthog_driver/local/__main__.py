@@ -146,7 +146,7 @@ def _interrupt(*_: object) -> None:
 def _interrupt_at_end_of_input() -> None:
     while os.read(sys.stdin.fileno(), 4096):
         pass
-    os.kill(os.getpid(), signal.SIGINT)
+    os.kill(os.getpid(), signal.SIGTERM)  # SIGINT is ignored where a shell started this in the background
 
 
 if __name__ == "__main__":

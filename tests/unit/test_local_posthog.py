@@ -501,6 +501,17 @@ def test_the_command_prints_one_json_line_and_ends_with_its_input(tmp_path: Path
     assert str(tmp_path) in err
 
 
+def test_the_command_ends_with_its_input_also_where_a_shell_started_it_in_the_background() -> None:
+    code = (
+        "import signal, sys; signal.signal(signal.SIGINT, signal.SIG_IGN); "
+        "from posthog_driver.local.__main__ import main; sys.exit(main(['--events', '0', '--exit-with-stdin']))"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], input="", capture_output=True, text=True, timeout=60)
+
+    assert ended.returncode == 0
+    assert "stopped" in ended.stderr
+
+
 def test_the_command_listens_where_and_as_it_is_told() -> None:
     arguments = ("--host", "0.0.0.0", "--allow-remote", "--query-seconds", "0.3", "--timezone", "Asia/Tokyo")
     with start_command("--events", "0", *arguments, "--exit-with-stdin") as process:
