@@ -13,6 +13,7 @@ from .identities import Identities
 from .ingest import stored_group
 from .people import PAGE, RunsHogQL, contains, json_object, property_values
 from .schema import Catalog
+from .tree import MAX_LIMIT
 from .wire import Request
 
 __all__ = ["Groups"]
@@ -111,7 +112,7 @@ class Groups:
         """Return who and what was seen together with a person or a group: in the same events.
 
         Raises:
-            ApiError: 400 without ``id``.
+            ApiError: 400 without ``id``, and for more than can be read at once: the answer has no pages.
         """
         if not (id := request.param("id")):
             raise errors.validation("Missing `id` parameter.", "required", "id")
@@ -120,22 +121,28 @@ class Groups:
         held = f"$group_{index} = {{id}}" if is_group else "toString(person_id) = {id}"
         found: list[dict[str, Any]] = []
         if is_group:
-            persons = self._queries.rows(
+            persons = self._all(
                 "SELECT id, properties FROM persons WHERE id IN (SELECT person_id FROM events "
-                f"WHERE {held} GROUP BY person_id) ORDER BY id LIMIT {PAGE}",
+                f"WHERE {held} GROUP BY person_id) ORDER BY id LIMIT {MAX_LIMIT}",
                 {"id": id},
             )
             found += [
                 {"type": "person", "id": row["id"], "properties": json_object(row["properties"])} for row in persons
             ]
         for other in (other for other in range(5) if other != index):
-            rows = self._queries.rows(
+            rows = self._all(
                 f"SELECT key, properties, created_at FROM groups WHERE index = {other} AND key IN "
                 f"(SELECT $group_{other} FROM events WHERE {held} GROUP BY $group_{other}) "
-                f"ORDER BY key LIMIT {PAGE}",
+                f"ORDER BY key LIMIT {MAX_LIMIT}",
                 {"id": id},
             )
             found += [{"type": "group", "id": row["key"], **_shown(other, row)} for row in rows]
+        return found
+
+    def _all(self, hogql: str, values: Mapping[str, Any]) -> list[dict[str, Any]]:
+        found = self._queries.rows(hogql, values)
+        if len(found) >= MAX_LIMIT:
+            raise errors.validation(f"{MAX_LIMIT:,} or more are related: the embedded server lists no more at once.")
         return found
 
     def property_definitions(self, catalog: Catalog) -> dict[str, list[dict[str, Any]]]:
@@ -144,7 +151,7 @@ class Groups:
         for index in range(len(catalog.group_types)):
             rows = self._queries.rows(
                 "SELECT arrayJoin(JSONExtractKeys(properties)) AS name, count() AS count FROM groups "
-                f"WHERE index = {index} GROUP BY name ORDER BY count DESC, name LIMIT 1000"
+                f"WHERE index = {index} GROUP BY name ORDER BY count DESC, name LIMIT {MAX_LIMIT}"
             )
             if rows:
                 found[str(index)] = [{"name": row["name"], "count": row["count"]} for row in rows]

@@ -198,6 +198,15 @@ def test_a_group_that_cannot_be_is_refused_by_its_field(body: dict[str, Any], at
     assert (caught.value.status, caught.value.attr) == (400, attr)
 
 
+def test_whatever_is_related_is_listed_or_its_number_is_refused() -> None:
+    persons = [{"id": str(number), "properties": "{}"} for number in range(300)]
+    place = "/?group_type_index=0&id=acme"
+
+    assert len(groups(persons=persons).related(asked(place))) == 300
+    with pytest.raises(ApiError, match="50,000 or more are related"):
+        groups(persons=persons[:1] * 50_000).related(asked(place))
+
+
 def test_what_is_related_needs_an_id() -> None:
     with pytest.raises(ApiError) as caught:
         groups().related(asked("/?group_type_index=0"))
