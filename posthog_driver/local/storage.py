@@ -254,13 +254,16 @@ _IS_PAGE = "(event = '$pageview' OR event = '$screen')"
 
 
 def _first(sql: str) -> str:
-    """Of a session's first page; what another event says counts only when no page says it."""
-    return f"argMin({sql}, if({_IS_PAGE}, timestamp, timestamp + toIntervalYear(1)))"
+    """Of a session's first page; what another event says counts only when no page says it.
+
+    Of two at the same moment the UUIDs decide, in every query, however its rows are read.
+    """
+    return f"argMin({sql}, (if({_IS_PAGE}, timestamp, timestamp + toIntervalYear(1)), uuid))"
 
 
 def _last(sql: str) -> str:
     """Of a session's last page, in the same way."""
-    return f"argMax({sql}, if({_IS_PAGE}, timestamp, timestamp - toIntervalYear(1)))"
+    return f"argMax({sql}, (if({_IS_PAGE}, timestamp, timestamp - toIntervalYear(1)), uuid))"
 
 
 def _visit_of_event() -> str:
@@ -269,6 +272,9 @@ def _visit_of_event() -> str:
     clicks = [_is_filled(_of_event(key)) for key in ("gclid", "fbclid")]
     return f"tuple({', '.join((*tags, *clicks, _of_event('gad_source')))})"
 
+
+_MOMENT = "(timestamp, uuid)"
+"""Events at the same moment have an order, too: the same one in every query, however its rows are read."""
 
 _START, _END = "min(timestamp)", "max(timestamp)"
 _COUNTS = {f"{event}_count": f"countIf(event = '{event}')" for event in ("$pageview", "$autocapture", "$screen")}
@@ -297,8 +303,8 @@ def _sessions_ddl(database: str) -> str:
         # A UUID of version 7 begins with its time.
         "session_timestamp": f"if(substring(`$session_id`, 15, 1) = '7' AND {session_uuid} != toUUIDOrZero(''), "
         f"toDateTime64(UUIDv7ToDateTime({session_uuid}, 'UTC'), 6, 'UTC'), {_START})",
-        "distinct_id": "argMax(distinct_id, timestamp)",
-        "person_id": "argMax(person_id, timestamp)",
+        "distinct_id": f"argMax(distinct_id, {_MOMENT})",
+        "person_id": f"argMax(person_id, {_MOMENT})",
         "$start_timestamp": _START,
         "$end_timestamp": _END,
         "max_inserted_at": "max(created_at)",
@@ -324,8 +330,8 @@ def _sessions_ddl(database: str) -> str:
         "$end_current_url": _END_URL,
         "$end_pathname": f"path({_END_URL})",
         "$end_hostname": f"domain({_END_URL})",
-        "$last_external_click_url": f"argMax({_of_event('$external_click_url')}, timestamp)",
-        "$vitals_lcp": "argMin(JSONExtract(properties, '$web_vitals_LCP_value', 'Nullable(Float64)'), timestamp)",
+        "$last_external_click_url": f"argMax({_of_event('$external_click_url')}, {_MOMENT})",
+        "$vitals_lcp": f"argMin(JSONExtract(properties, '$web_vitals_LCP_value', 'Nullable(Float64)'), {_MOMENT})",
         "visit": _VISIT,
         "$channel_type": channel_types.channel_type(database, Visit(*(f"visit.{i}" for i in range(1, 8)))),
     }

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from posthog_driver.local.hogql import translate
@@ -97,6 +97,8 @@ EVENTS = st.lists(
     min_size=1,
     max_size=12,
 )
+TIED = {"event": "$pageview", "second": 0, "session": "s1"}
+"""Two of these happened at the same moment."""
 KEPT = (
     *("$start_timestamp", "$end_timestamp", "$session_duration", "$pageview_count", "$autocapture_count"),
     *("$screen_count", "$event_count", "$is_bounce", "$entry_current_url", "$entry_pathname", "$end_current_url"),
@@ -133,6 +135,8 @@ def plain(engine: Any) -> str:
 
 @settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(EVENTS, EVENTS)
+@example([{**TIED, "properties": {"$referring_domain": "google"}}], [{**TIED, "properties": {}}])
+@example([{**TIED, "properties": {}}], [{**TIED, "properties": {"$referring_domain": "google"}}])
 def test_what_is_kept_of_sessions_is_what_the_events_say(
     engine: Any, plain: str, events: list[dict[str, Any]], late: list[dict[str, Any]]
 ) -> None:
