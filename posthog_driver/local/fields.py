@@ -139,6 +139,7 @@ class Fields:
         if column.expression:
             return self._computed(source, column, link)
         assert source.table is not None
+        source.used.add(column.physical or column.name)
         sql = f"{source.alias}.{self._context.name(column.physical or column.name)}"
         is_events = source.table.name == "events"
         if column.type == "json":

@@ -99,6 +99,7 @@ class Source:
         group: The index of the group type whose rows these are, if they are.
         links: The links of the table that the query uses.
         renamed: The table's columns by the names the query gives them (``events as e(a, b)``).
+        used: The table's stored columns that the query uses.
     """
 
     alias: str
@@ -107,6 +108,7 @@ class Source:
     group: int | None = None
     links: dict[str, tuple[schema.Link, Source]] = field(default_factory=dict)
     renamed: dict[str, str] = field(default_factory=dict)
+    used: set[str] = field(default_factory=set)
 
     def names(self) -> list[str]:
         """What can be named in it."""

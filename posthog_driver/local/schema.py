@@ -238,6 +238,8 @@ class Table:
         rows: For a table without storage, its rows in the order of ``columns``, printed into the query. Values are
             text, numbers, booleans and None; a date or datetime is ISO text in UTC, JSON is its text.
         query: For a table that stands for a query, its HogQL; it selects ``columns`` by their names.
+        brief: A view of the same rows with few stored columns, for queries that use no others; or empty.
+        brief_columns: These columns.
         hidden: Left out of discovery.
         missing: Names of fields that PostHog's table has and this one does not.
         access_scope: The scope that a key needs to read it (``insight`` for ``insight:read``), or empty.
@@ -252,6 +254,8 @@ class Table:
     time_column: str = ""
     rows: Callable[[Catalog], Iterable[tuple[Any, ...]]] | None = None
     query: Callable[[Catalog], str] | None = None
+    brief: str = ""
+    brief_columns: frozenset[str] = frozenset()
     hidden: bool = False
     missing: frozenset[str] = frozenset()
     access_scope: str = ""

@@ -127,7 +127,7 @@ class Sources:
     def print(self, joins: list[Join]) -> tuple[str, str, list[str]]:
         """FROM as SQL and as HogQL, and what the samples add to WHERE.
 
-        To be called last: only then it is known which links the query used.
+        To be called last: only then it is known which links and columns the query used.
         """
         sql: list[str] = []
         hogql: list[str] = []
@@ -142,8 +142,9 @@ class Sources:
                 condition_sql = f"{condition_sql} AND {join.sample}"
             elif join.sample:
                 where.append(join.sample)
-            sql.append(f"{word}{join.sql} AS {join.source.alias}{condition_sql}")
-            sql.extend(self._link_joins(join.source))
+            links = list(self._link_joins(join.source))
+            table = self._brief(join.source) or join.sql
+            sql += [f"{word}{table} AS {join.source.alias}{condition_sql}", *links]
             hogql.append(f"{word}{join.hogql}{_sample_text(join.node)}{condition_hogql}")
         return " ".join(sql), " ".join(hogql), where
 
@@ -229,20 +230,30 @@ class Sources:
                 return f"({self._context.sub_query(tree, {}, None).sql})"
         return f"{self._context.catalog.database}.{self._context.name(table.physical)}"
 
+    def _brief(self, source: Source) -> str:
+        """The view with few columns when it has all that the query uses: the engine reads each of a view's anew."""
+        table = source.table
+        if table is None or not table.brief or not source.used <= table.brief_columns:
+            return ""
+        return f"{self._context.catalog.database}.{self._context.name(table.brief)}"
+
     def _link_joins(self, source: Source) -> Iterator[str]:
         """One LEFT JOIN for each link that the query used, and for the links of these."""
         for link, target in source.links.values():
             assert target.table is not None
             assert source.table is not None
             left, right = source.table.columns[link.source], target.table.columns[link.target]
+            source.used.add(left.physical or left.name)
+            target.used.add(right.physical or right.name)
             condition = (
                 f"{source.alias}.{self._context.name(left.physical or left.name)} = "
                 f"{target.alias}.{self._context.name(right.physical or right.name)}"
             )
             if link.fixed:
                 condition += f" AND {target.alias}.{self._context.name(link.fixed[0])} = {link.fixed[1]}"
-            yield f"LEFT JOIN {self._table(target.table)} AS {target.alias} ON {condition}"
-            yield from self._link_joins(target)
+            links = list(self._link_joins(target))
+            yield f"LEFT JOIN {self._brief(target) or self._table(target.table)} AS {target.alias} ON {condition}"
+            yield from links
 
     # ------------------------------------------------------------------------------------------- conditions, samples
 
@@ -257,6 +268,8 @@ class Sources:
             if any(name["node"] != "Field" or len(name["chain"]) != 1 for name in names):
                 raise error_at(node, "USING takes names of columns")
             columns = ", ".join(self._context.name(name["chain"][0]) for name in names)
+            for source in self._context.scope.sources.values():
+                source.used.update(name["chain"][0] for name in names)
             return f" USING ({columns})", f" USING ({columns})"
         if node["constraint_type"] != "ON":
             raise error_at(node, f"JOIN {node['constraint_type']} is not supported")

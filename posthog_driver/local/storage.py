@@ -292,7 +292,14 @@ this. The person is not in it, as the merging of two persons would have to make 
 """
 
 
-def _sessions_ddl(database: str) -> str:
+BRIEF_SESSION = (
+    *("session_id", "$start_timestamp", "$end_timestamp", "$session_duration", "$event_count", *_COUNTS),
+    *("$page_screen_autocapture_count_up_to", "$is_bounce"),
+)
+"""What most questions to ``sessions`` need: to read how all its columns are made takes the engine 10 ms a query."""
+
+
+def _sessions_ddl(database: str) -> list[str]:
     url = _of_event("$current_url")
     duration = f"dateDiff('second', {_START}, {_END})"
     session_uuid = "toUUIDOrZero(`$session_id`)"
@@ -335,10 +342,15 @@ def _sessions_ddl(database: str) -> str:
         "visit": _VISIT,
         "$channel_type": channel_types.channel_type(database, Visit(*(f"visit.{i}" for i in range(1, 8)))),
     }
+    brief = {name: columns[name] for name in BRIEF_SESSION}
+    return [_sessions_view(database, "sessions", columns), _sessions_view(database, "sessions_brief", brief)]
+
+
+def _sessions_view(database: str, name: str, columns: Mapping[str, str]) -> str:
     # Without the setting, the alias `distinct_id` would shadow the column it is made of.
-    select = ", ".join(f"{sql} AS {quote_name(name)}" for name, sql in columns.items())
+    select = ", ".join(f"{sql} AS {quote_name(column)}" for column, sql in columns.items())
     return (
-        f"CREATE OR REPLACE VIEW {database}.sessions AS SELECT {select} FROM {database}.events "
+        f"CREATE OR REPLACE VIEW {database}.{name} AS SELECT {select} FROM {database}.events "
         "WHERE `$session_id` != '' GROUP BY `$session_id` SETTINGS prefer_column_name_to_alias = 1"
     )
 
@@ -366,5 +378,5 @@ def ddl(database: str = DATABASE) -> list[str]:
             "`index`, `key`",
         ),
         *_newest_ddl(database, "cohort_people", "cohort_id Int64, person_id UUID", "cohort_id, person_id"),
-        _sessions_ddl(database),
+        *_sessions_ddl(database),
     ]

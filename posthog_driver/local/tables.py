@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from .schema import Catalog, Column, Link, Table
-from .storage import AD_IDS, BOUNCE_SECONDS
+from .storage import AD_IDS, BOUNCE_SECONDS, BRIEF_SESSION
 from .system_tables import moment
 
 _UTM = ("utm_source", "utm_campaign", "utm_medium", "utm_term", "utm_content")
@@ -317,6 +317,8 @@ _SESSIONS = Table(
     "One row for each session, made from its events",
     owner="session",
     time_column="$start_timestamp",
+    brief="sessions_brief",
+    brief_columns=frozenset(BRIEF_SESSION),
     missing=frozenset({"$has_replay_events", "$has_autocapture", "$entry_channel_type_properties"}),
 )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 import types
 from typing import Any
@@ -829,6 +830,27 @@ def test_a_value_inside_an_object_is_reached_by_its_path() -> None:
     assert sql("select {a.b} limit 1", values={"a": {"b": 1}}) == "SELECT 1 LIMIT 1"
     assert refusal("select {a.c}", values={"a": {"b": 1}}).hint == "Values given: a"
     assert refusal("select {a}", values={"a": {"b": 1}}).message == "A value of type dict cannot be used in a query"
+
+
+@pytest.mark.parametrize(
+    ("query", "view"),
+    [
+        ("select count() from sessions", "sessions_brief"),
+        ("select session_id, $session_duration from sessions where $start_timestamp > now()", "sessions_brief"),
+        ("select id as a from sessions as s(a) order by $is_bounce", "sessions_brief"),
+        ("select session.$session_duration from events", "sessions_brief"),
+        ("select $entry_pathname from sessions", "sessions"),
+        ("select count() from sessions where $channel_type = 'Direct'", "sessions"),
+        ("select count() from sessions order by person_id", "sessions"),
+        ("select * from sessions", "sessions"),
+        ("select session.$entry_utm_source, session.$session_duration from events", "sessions"),
+        ("select count() from sessions join persons using (person_id)", "sessions"),
+    ],
+)
+def test_a_query_that_needs_few_columns_of_sessions_reads_the_view_with_few(query: str, view: str) -> None:
+    found = re.findall(r"posthog\.`?(sessions\w*)", sql(query))
+
+    assert found == [view]
 
 
 def test_variables_fill_their_placeholders() -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from posthog_driver.local.hogql import translate
 from posthog_driver.local.schema import Catalog, quote_any_name, quote_name
-from posthog_driver.local.storage import JSON_COLUMNS, materialized_ddl, materialized_name, property_sql
+from posthog_driver.local.storage import BRIEF_SESSION, JSON_COLUMNS, materialized_ddl, materialized_name, property_sql
 from tests.engines import an_engine
 
 
@@ -106,6 +106,8 @@ KEPT = (
 )
 SESSIONS = f"SELECT session_id, {', '.join(map(quote_name, KEPT))} FROM {{}}.sessions ORDER BY session_id"
 
+BRIEF = f"SELECT {', '.join(map(quote_name, BRIEF_SESSION))} FROM posthog.{{}} ORDER BY session_id"
+
 
 def insert_events(engine: Any, events: list[dict[str, Any]], first: int = 0, database: str = "posthog") -> None:
     engine.insert(
@@ -157,6 +159,7 @@ def test_what_is_kept_of_sessions_is_what_the_events_say(
             change(database)
         kept, counted = (ask(engine, SESSIONS.format(database)) for database in databases)
         assert kept == counted
+        assert ask(engine, BRIEF.format("sessions_brief")) == ask(engine, BRIEF.format("sessions"))
     named = {event["session"] for event in (*events, *late)} - {""}
     assert {row[0] for row in kept} == named
     engine.execute("TRUNCATE TABLE posthog.events")
