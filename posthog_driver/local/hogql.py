@@ -72,9 +72,10 @@ class Translation:
     def in_own_words(self, message: str) -> str:
         """A message of the engine with the names of the query instead of the engine's.
 
-        The statement that ClickHouse quotes ("In scope SELECT ...") is left out: it is none that the user wrote.
+        The statement that ClickHouse quotes ("In scope SELECT ...", "In query ...") is left out: it is none that the
+        user wrote.
         """
-        message = message.split(": In scope ")[0].split(". In scope ")[0].split(" In scope ")[0]
+        message = re.split(r"[:.]? In (?:scope|query) ", message)[0]
 
         def name(match: re.Match[str]) -> str:
             owner = self.owners.get(match[1])
