@@ -1067,6 +1067,11 @@ def test_two_samples_beside_each_other_are_the_whole() -> None:
             "Illegal types String and UInt8 of function plus",
         ),
         (
+            "select 1 from events where event",
+            "Invalid type for filter in WHERE: String. In query SELECT 1 FROM events AS events WHERE events.event",
+            "Invalid type for filter in WHERE: String",
+        ),
+        (
             "select session.$urls from events",
             "Identifier 't__2.$x' cannot be resolved from table with name t__2. In scope SELECT 1",
             "Identifier 'events.session.$x' cannot be resolved from table with name events.session",
