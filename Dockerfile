@@ -48,7 +48,9 @@ FROM base AS mcp
 COPY --from=build-mcp /opt/driver /opt/driver
 USER 10001
 EXPOSE 8011
-HEALTHCHECK --interval=30s --timeout=10s --start-period=5s --retries=3 CMD ["posthog-driver", "health"]
+# Whether it listens; whether PostHog answers is told by `posthog-driver health`.
+HEALTHCHECK --interval=30s --timeout=5s --start-period=5s --retries=3 \
+    CMD ["python", "-c", "import socket; socket.create_connection(('127.0.0.1', 8011), 4).close()"]
 CMD ["mcp", "--http", "--host", "0.0.0.0", "--port", "8011"]
 
 FROM base AS driver
